@@ -1,0 +1,1 @@
+"""AGREED: requests that people answer."""

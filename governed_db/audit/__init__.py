@@ -1,0 +1,1 @@
+"""NOTED: the journal, its reader, and the spans made from it."""

@@ -1,0 +1,1 @@
+"""WHAT, continued: what this database says the names are."""

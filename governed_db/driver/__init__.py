@@ -1,0 +1,1 @@
+"""RUN: psycopg, governed. The only package that knows psycopg's inside."""

@@ -1,0 +1,1 @@
+"""MASK: sensitive columns found, planned for and hidden as they load."""

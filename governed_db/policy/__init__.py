@@ -1,0 +1,1 @@
+"""MAY: rules in TOML, three presets, one decision."""

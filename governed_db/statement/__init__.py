@@ -1,0 +1,1 @@
+"""WHAT: facts from PostgreSQL's own grammar, without looking at any database."""

@@ -1,0 +1,166 @@
+"""WHAT a statement would do, as far as its text alone can tell.
+
+These values are the contract between the grammar (``statement/``) and everything after it. They hold
+names as they were written; what the names mean in one database is for ``catalog/`` to say.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from attrs import field, frozen
+
+
+class EffectKind(StrEnum):
+    """One thing that a statement does. The values are the words policies use."""
+
+    EMPTY = "empty"  # nothing but white space, comments, semicolons
+    SELECT = "select"  # rows are read
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    MERGE = "merge"
+    TRUNCATE = "truncate"
+    COPY_TO = "copy_to"  # COPY ... TO STDOUT
+    COPY_FROM = "copy_from"  # COPY ... FROM STDIN
+    COPY_FILE = "copy_file"  # COPY from or to a file or program of the server
+    ROW_LOCK = "row_lock"  # SELECT ... FOR UPDATE / SHARE
+    LOCK = "lock"  # LOCK TABLE
+    EXPLAIN = "explain"  # a plan is shown, nothing runs
+    CREATE = "create"  # new objects, SELECT INTO and CREATE TABLE AS included
+    ALTER = "alter"  # objects changed, COMMENT and RENAME included
+    DROP = "drop"
+    PRIVILEGES = "privileges"  # GRANT, REVOKE, roles, ownership, row security policies, security labels
+    SET = "set"  # session settings, by SET, RESET, DISCARD or set_config()
+    SHOW = "show"
+    TRANSACTION = "transaction"  # BEGIN, COMMIT, ROLLBACK, PREPARE TRANSACTION, SET TRANSACTION
+    SAVEPOINT = "savepoint"  # SAVEPOINT, RELEASE, ROLLBACK TO
+    PREPARE = "prepare"  # PREPARE; what it prepares is judged beside it
+    EXECUTE = "execute"  # EXECUTE of a prepared statement
+    DEALLOCATE = "deallocate"
+    CURSOR = "cursor"  # DECLARE; its query is judged beside it
+    FETCH = "fetch"  # FETCH, MOVE
+    CLOSE = "close"
+    DO = "do"
+    CALL = "call"  # CALL procedure
+    LISTEN = "listen"  # LISTEN, UNLISTEN
+    NOTIFY = "notify"
+    MAINTENANCE = "maintenance"  # VACUUM, ANALYZE, CLUSTER, REINDEX, CHECKPOINT, REFRESH, LOAD
+    FUNCTION = "function"  # a function outside the vetted list is called (added by catalog/)
+    MULTIPLE = "multiple"  # more than one statement in one call
+    UNKNOWN = "unknown"  # the grammar knows it, we do not
+
+
+class Access(StrEnum):
+    """How a statement touches a relation."""
+
+    READ = "read"
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+    LOCK = "lock"
+    DEFINE = "define"  # created, altered, dropped
+
+
+@frozen
+class RelationName:
+    """A relation as written: ``schema`` is ``None`` where the search_path decides."""
+
+    schema: str | None
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@frozen
+class RelationRef:
+    """One place in the text that names a relation. CTE names are not relations and do not appear."""
+
+    name: RelationName
+    access: Access
+    location: int  # characters from the start of the text, -1 where the grammar does not say
+
+
+@frozen
+class FunctionRef:
+    """One place in the text that calls a function by name, however the call is written.
+
+    ``how``: "call" (also ``(x).f`` and ``alias.f`` candidates: then ``certain`` is False, the catalog
+    decides whether it is a column), "operator", "cast" (``name`` is the type's), "tablesample",
+    "default" for constructs that the grammar turns into calls (EXTRACT, LIKE ... ESCAPE, ...).
+    """
+
+    schema: str | None
+    name: str
+    arguments: int  # -1 where the number is not known
+    how: str
+    location: int
+    certain: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@frozen(kw_only=True)
+class Effect:
+    """One thing the statement does, with what it does it to.
+
+    Attributes:
+        kind: the sort of effect.
+        target: the relation, where there is one.
+        name: what else there is to name: a function, a setting, an object type, a cursor, a channel.
+        constrained: for UPDATE and DELETE, whether the WHERE provably restricts the rows of the target
+            (False also where there is no WHERE); ``None`` for effects that have none.
+        rows: an upper bound of the rows written that the text itself proves (a VALUES list), or ``None``.
+        note: how it does it, in a few words, for the error message ("in a CTE", "by EXPLAIN ANALYZE").
+        location: characters from the start of the text, -1 where the grammar does not say.
+    """
+
+    kind: EffectKind
+    target: RelationName | None = None
+    name: str = ""
+    constrained: bool | None = None
+    rows: int | None = None
+    note: str = ""
+    location: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.kind.value} {self.target or self.name}".strip()
+
+
+@frozen(kw_only=True)
+class Statement:
+    """What the grammar says about one text.
+
+    Attributes:
+        text: the text that was read, exactly as it would be sent.
+        tree: libpg_query's nodes, one ``RawStmt`` per command. Never changed after reading.
+        commands: how many SQL commands the text holds.
+        tag: PostgreSQL's command tag of the first command ("SELECT", "CREATE TABLE"), "" if none.
+        effects: everything the text does, in the order of the text; never only the worst of it.
+        relations, functions: every name used, with where.
+        parameters: the highest ``$n``.
+        complete: whether everything was understood.
+        incomplete_because: why not, naming the part.
+        fingerprint: libpg_query's fingerprint, hexadecimal; "" for texts it cannot read.
+        normalised: the text with every literal replaced (``$n``), comments gone, bounded in length;
+            safe to write down.
+        summary: OpenTelemetry's ``db.query.summary``: the operation and its targets, low cardinality.
+    """
+
+    text: str = field(repr=False)
+    tree: tuple[dict[str, Any], ...] = field(repr=False, eq=False, hash=False)
+    commands: int
+    tag: str
+    effects: tuple[Effect, ...]
+    relations: tuple[RelationRef, ...]
+    functions: tuple[FunctionRef, ...]
+    parameters: int
+    complete: bool
+    incomplete_because: str = ""
+    fingerprint: str = ""
+    normalised: str = ""
+    summary: str = ""

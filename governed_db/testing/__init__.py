@@ -1,0 +1,1 @@
+"""What tests and the demo need: a PostgreSQL server of their own."""
