@@ -39,12 +39,16 @@ class Relation:
     persistence: str = "p"
     columns: tuple[Column, ...] = ()
     definition: str | None = field(default=None, repr=False)
-    keys: tuple[frozenset[int], ...] = ()  # column numbers of each valid, immediate unique index (no expressions, no predicate)
+    # Column numbers of each valid, immediate unique index (no expressions, no predicate). A table with
+    # inheritance children has none: its indexes know nothing of the rows in those.
+    keys: tuple[frozenset[int], ...] = ()
     has_rules: bool = False
     triggers: tuple[str, ...] = ()  # names of user triggers (not internal)
     parents: tuple[int, ...] = ()  # pg_inherits: partitions and inheritance
     row_security: bool = False
     comment: str | None = None
+    # A foreign key elsewhere changes or deletes rows when rows here do (CASCADE, SET NULL, SET DEFAULT).
+    cascades: bool = False
 
     def column(self, name: str) -> Column | None:
         """Return the column of that name, or ``None``."""
@@ -71,6 +75,7 @@ class Function:
     returns_set: bool
     security_definer: bool
     extension: str | None = None
+    outputs: tuple[str, ...] = ()  # names of the OUT, INOUT and TABLE columns, in order
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -104,6 +109,43 @@ class Session:
     search_path: tuple[str, ...]
     temp_schema: str | None = None
     superuser: bool = False
+    standard_conforming_strings: bool = True
+    backslash_quote: str = "safe_encoding"
+    row_security: bool = True
+    client_encoding: str = "UTF8"
+    role_setting: str = "none"  # what SET ROLE was given; "none" where nothing was
+    replication_role: str = "origin"  # session_replication_role: "replica" silences triggers and rules
+
+
+@frozen(kw_only=True)
+class Operator:
+    """A row of pg_operator that PostgreSQL did not bring: using it calls ``function``.
+
+    ``left`` and ``right`` are type OIDs, 0 where the operator has no operand on that side.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    left: int
+    right: int
+    result: int
+    function: int
+
+
+@frozen(kw_only=True)
+class Cast:
+    """A row of pg_cast that PostgreSQL did not bring; ``function`` is 0 where none is called.
+
+    ``method`` is castmethod (f function, i through text, b binary), ``context`` castcontext (e only when
+    written, a also in assignments, i anywhere).
+    """
+
+    source: int
+    target: int
+    function: int
+    method: str
+    context: str
 
 
 @frozen(kw_only=True)
@@ -115,11 +157,24 @@ class Catalog:
     relations: Mapping[int, Relation] = field(repr=False)
     functions: Mapping[str, tuple[Function, ...]] = field(repr=False)  # by unqualified name
     types: Mapping[int, Type] = field(repr=False)
+    # Operators by name and casts by target type; PostgreSQL's own are left out.
+    operators: Mapping[str, tuple[Operator, ...]] = field(factory=dict, repr=False)
+    casts: Mapping[int, tuple[Cast, ...]] = field(factory=dict, repr=False)
     _by_name: Mapping[tuple[str, str], Relation] = field(init=False, repr=False, eq=False)
 
     @_by_name.default
     def _index(self) -> dict[tuple[str, str], Relation]:
         return {(r.schema, r.name): r for r in self.relations.values()}
+
+    _by_oid: Mapping[int, Function] = field(init=False, repr=False, eq=False)
+
+    @_by_oid.default
+    def _functions_by_oid(self) -> dict[int, Function]:
+        return {f.oid: f for same_name in self.functions.values() for f in same_name}
+
+    def function(self, oid: int) -> Function | None:
+        """Return the function of that OID, or ``None``."""
+        return self._by_oid.get(oid)
 
     def relation(self, schema: str | None, name: str, session: Session) -> Relation | None:
         """Return the relation that ``schema.name`` (or ``name`` alone) means in ``session``."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Self
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 
 class Kind(StrEnum):
@@ -22,7 +23,7 @@ def _principal(value: Identity | str | None) -> Identity | None:
     return Identity(kind=Kind.UNKNOWN, subject=value) if isinstance(value, str) else value
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Identity:
     """One caller.
 
@@ -126,6 +127,22 @@ class Identity:
     def __str__(self) -> str:
         me = f"{self.kind}:{self.subject}" if self.subject else str(self.kind)
         return f"{me} for {self.on_behalf_of}" if self.on_behalf_of else me
+
+
+@lru_cache(maxsize=4096)
+def standing(identity: Identity) -> Identity:
+    """Return ``identity`` without what changes from call to call: session, tool call, purpose.
+
+    Decisions and masks depend on this part alone, so what is known of a statement is kept by it.
+    """
+    principal = identity.on_behalf_of
+    return evolve(
+        identity,
+        session=None,
+        tool_call=None,
+        purpose=None,
+        on_behalf_of=None if principal is None else standing(principal),
+    )
 
 
 NOBODY = Identity(kind=Kind.UNKNOWN)

@@ -1,1 +1,20 @@
 """MASK: sensitive columns found, planned for and hidden as they load."""
+
+from governed_db.masking.classify import classify
+from governed_db.masking.model import OPEN, ColumnMask, MaskPlan, Refusal, Sensitivity, Strategy
+from governed_db.masking.plan import plan
+from governed_db.masking.transforms import DEFAULT_STRATEGIES, default_strategy, mask_value
+
+__all__ = [
+    "DEFAULT_STRATEGIES",
+    "OPEN",
+    "ColumnMask",
+    "MaskPlan",
+    "Refusal",
+    "Sensitivity",
+    "Strategy",
+    "classify",
+    "default_strategy",
+    "mask_value",
+    "plan",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import evolve, field, frozen
 
@@ -23,7 +23,10 @@ class Verdict(StrEnum):
 
 @frozen(kw_only=True)
 class Request:
-    """One question. ``bound`` is ``None`` where no database was at hand (``governed-db check`` without --dsn)."""
+    """One question.
+
+    ``bound`` is ``None`` where no database was at hand (``governed-db check`` without --dsn).
+    """
 
     statement: Statement
     identity: Identity
@@ -77,7 +80,7 @@ class Decision:
     shadowed: tuple[Shadowed, ...] = ()
     policy: str = ""
 
-    def replace(self, **changes: object) -> Decision:
+    def replace(self, **changes: Any) -> Decision:
         """Return a copy with ``changes``."""
         return evolve(self, **changes)
 

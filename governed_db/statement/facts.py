@@ -164,3 +164,32 @@ class Statement:
     fingerprint: str = ""
     normalised: str = ""
     summary: str = ""
+
+    @property
+    def writes(self) -> bool:
+        """Whether any effect changes rows."""
+        return any(e.kind in WRITES for e in self.effects)
+
+    @property
+    def countable(self) -> bool:
+        """Whether the command tag the server answers with counts every row written.
+
+        A tag counts the rows of the statement it names: not those of data-modifying CTEs, of what
+        EXPLAIN ANALYZE runs, or of a COPY's query.
+        """
+        written = [e for e in self.effects if e.kind in WRITES]
+        upsert = {e.kind for e in written} == {EffectKind.INSERT, EffectKind.UPDATE} and len(written) == 2
+        return self.commands == 1 and self.tag in _COUNTING_TAGS and (len(written) == 1 or upsert)
+
+    @property
+    def rows_listed(self) -> int | None:
+        """An upper bound of the rows written that the text alone proves, or ``None``."""
+        written = [e.rows for e in self.effects if e.kind in WRITES]
+        known = [rows for rows in written if rows is not None]
+        return sum(known) if written and len(known) == len(written) else None
+
+
+WRITES = frozenset({EffectKind.INSERT, EffectKind.UPDATE, EffectKind.DELETE, EffectKind.MERGE})
+"""Effects that change rows and that row caps therefore count."""
+
+_COUNTING_TAGS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})

@@ -1,0 +1,178 @@
+"""Reading one segment, whole or damaged, without ever mapping it: somebody else may be writing or cutting it.
+
+:func:`scan` yields what is there and says what is not. It holds one frame in memory at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+from attrs import frozen
+
+from governed_db.audit.layout import (
+    FRAME_MAGIC,
+    FRAME_SIZE,
+    HEADER_SIZE,
+    PREPARED,
+    RECORD,
+    SEAL,
+    SEALED,
+    Header,
+    intact,
+    padded,
+    unframe,
+)
+
+_NAME = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{16})-(\d{6,})\.journal")
+_CHUNK = 64 * 1024
+_FIRST_READ = 2048
+# A length is not to be trusted before its CRC is; no writer makes larger records.
+_LARGEST_FRAME = 64 << 20
+
+
+@frozen
+class Name:
+    """A segment's file, with what its name alone says."""
+
+    path: Path
+    created: str
+    journal: str
+    index: int
+
+
+@frozen
+class Stored:
+    """One record as stored."""
+
+    sequence: int
+    payload: bytes
+    offset: int
+
+
+@frozen
+class Damage:
+    """Bytes of a segment that are not what was written there."""
+
+    offset: int
+    length: int
+    because: str
+
+
+def names(folder: Path) -> list[Name]:
+    """Return the segments in ``folder`` in order of creation, journal and index; nothing is opened."""
+    found = ((entry, _NAME.fullmatch(entry.name)) for entry in os.scandir(folder))
+    listed = [Name(Path(e.path), m[1], m[2], int(m[3])) for e, m in found if m is not None]
+    return sorted(listed, key=lambda n: (n.created, n.journal, n.index))
+
+
+def alive(path: Path) -> bool:
+    """Whether the process that writes this segment still runs (or one that it forked without telling us)."""
+    with path.open("rb", buffering=0) as file:
+        return _locked(file)
+
+
+def scan(path: Path) -> Iterator[Stored | Damage]:
+    """Yield a segment's records in order, with :class:`Damage` where there should be some and are not.
+
+    A writer that died leaves zeros behind its last record: that is the end, not damage. Nor is the
+    unfinished end of a segment that is being written.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        # Asked before anything is read: a writer that dies meanwhile has finished what we then find.
+        living = _locked(file)
+        fd = file.fileno()
+        end = os.fstat(fd).st_size
+        header = Header.unpack(os.pread(fd, HEADER_SIZE, 0))
+        if header is not None and header.state == PREPARED:
+            return
+        if header is None:
+            if living:
+                return
+            yield Damage(0, min(end, HEADER_SIZE), "the header is damaged")
+        sealed = header is not None and header.state == SEALED
+        offset = HEADER_SIZE
+        while offset < end:
+            found = _frame(fd, offset, end)
+            if found is None:
+                if living and not any(os.pread(fd, 8, offset)):
+                    return  # what is being appended next, or nothing yet
+                following = _resume(fd, offset + 8, end)
+                if following is None:
+                    break
+                yield Damage(offset, following - offset, "bytes were changed or never reached the disk")
+                offset = following
+                continue
+            stored, kind = found
+            if kind == SEAL:
+                return
+            if kind == RECORD:
+                yield stored
+            offset += padded(len(stored.payload))
+        last = _last_byte(fd, offset, end)
+        if last > offset:
+            yield Damage(offset, last - offset, "the last record is torn")
+        elif sealed or (header is not None and not living and end < header.capacity):
+            yield Damage(offset, 0, "the end of the file is missing")
+
+
+def _frame(fd: int, offset: int, end: int) -> tuple[Stored, int] | None:
+    # Most records fit into the first read. Never buffered: a buffer filled while a record was being
+    # stored would show it half done for ever.
+    data = os.pread(fd, _FIRST_READ, offset)
+    parts = unframe(data)
+    if parts is None:
+        return None
+    length, kind, sequence, crc = parts
+    if length > min(end - offset - FRAME_SIZE, _LARGEST_FRAME):
+        return None
+    while len(data) < FRAME_SIZE + length:
+        more = os.pread(fd, FRAME_SIZE + length - len(data), offset + len(data))
+        if not more:
+            return None
+        data += more
+    payload = data[FRAME_SIZE : FRAME_SIZE + length]
+    return (Stored(sequence, payload, offset), kind) if intact(data, payload, crc) else None
+
+
+def _resume(fd: int, offset: int, end: int) -> int | None:
+    """Return where the next good frame starts, ``None`` if there is none."""
+    while offset < end:
+        # The overlap: a frame's first 8 bytes may lie across the border of two chunks.
+        chunk = os.pread(fd, _CHUNK + 8, offset)
+        if len(chunk) < FRAME_SIZE:
+            return None
+        at = chunk.find(FRAME_MAGIC)
+        while at >= 0:
+            if (offset + at) % 8 == 0 and _frame(fd, offset + at, end) is not None:
+                return offset + at
+            at = chunk.find(FRAME_MAGIC, at + 1)
+        offset += _CHUNK
+    return None
+
+
+def _last_byte(fd: int, offset: int, end: int) -> int:
+    """Return the offset behind the last byte from ``offset`` that is not zero; ``offset`` if all are."""
+    last = offset
+    while offset < end and (chunk := os.pread(fd, _CHUNK, offset)):
+        stripped = chunk.rstrip(b"\0")
+        if stripped:
+            last = offset + len(stripped)
+        offset += len(chunk)
+    return last
+
+
+def _locked(file: FileIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False

@@ -1,0 +1,266 @@
+"""What the pipeline calls: every record of a statement's way is made here, and every span starts here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+
+from governed_db.audit import record, template
+from governed_db.audit.journal import Journal
+from governed_db.audit.spans import Finished, SpanBuilder, parent
+from governed_db.audit.template import Template
+from governed_db.errors import AuditUnavailable
+from governed_db.identity import Identity
+from governed_db.masking.model import OPEN
+from governed_db.pipeline import Call, Known, Run
+from governed_db.policy.model import Decision, Verdict
+from governed_db.statement import Statement, Unreadable
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from governed_db.driver.seat import Seat
+    from governed_db.policy import Policy
+
+LAST_SPANS = 1.0
+"""Seconds for which close() waits for spans: they are a copy, the journal has everything."""
+
+
+@frozen
+class Intent:
+    """The trail's handle on one statement that has been sent."""
+
+    id: str
+    template: Template
+    parent: Any
+    started_at: int  # nanoseconds since the Unix epoch
+
+
+@define(eq=False)
+class Trail:
+    """The journal and the spans of one governor. Safe with threads."""
+
+    folder: Path
+    policy: Policy
+    on_failure: str = "refuse"
+    tracer_provider: TracerProvider | None = None
+    unrecorded: int = 0
+    refused: int = 0
+    _journal: Journal | None = field(default=None, init=False)
+    _opening: threading.Lock = field(factory=threading.Lock, init=False)
+    _spans: SpanBuilder = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._spans = SpanBuilder(self.tracer_provider)
+
+    # -- records of statements
+
+    def intent(self, run: Run, seat: Seat, known: Known | None = None) -> None:
+        """Put the intent of ``run`` on record; its outcome follows when the run finishes.
+
+        Raises:
+            AuditUnavailable: the journal cannot take it, and the policy does not say to continue.
+        """
+        form = self._template(run, seat, known)
+        caller_span = parent()
+        now = time.time_ns()
+        key, payload = form.intent(
+            run.decision,
+            approval=run.approval_id,
+            transaction=seat.transaction,
+            trace=_trace(caller_span),
+            at=now,
+        )
+        self._append(payload)
+        run.intent = Intent(key, form, caller_span, now)
+        run.on_finish = self._outcome
+
+    def _outcome(self, run: Run, status: str, error: BaseException | None) -> None:
+        intent = run.intent
+        assert isinstance(intent, Intent)
+        duration = time.monotonic_ns() - run.started
+        happened = record.happened(
+            status,
+            duration_us=duration // 1000,
+            rows_returned=run.rows_returned,
+            rows_affected=run.rows_affected,
+            batch_size=run.executions if run.executions != 1 else None,
+            sqlstate=getattr(error, "sqlstate", None) or "",
+            error=type(error).__name__ if error is not None else "",
+        )
+        ended = intent.started_at + duration
+        try:
+            self._append(template.outcome(intent.id, happened, at=ended))
+        except AuditUnavailable:
+            # The statement has run: its caller must learn what it returned. The intent stays on record
+            # as "unknown", and the next statement is refused.
+            self.unrecorded += 1
+        self._spans.add(
+            Finished(
+                id=intent.id,
+                template=intent.template,
+                decision=run.decision,
+                happened=happened,
+                started=intent.started_at,
+                ended=ended,
+                parent=intent.parent,
+                approval=run.approval_id,
+            )
+        )
+
+    def refusal(
+        self, call: Call, caller: Identity, known: Known, decision: Decision, seat: Seat, error: str
+    ) -> None:
+        """Put a statement that was judged and not sent on record."""
+        self.refused += 1
+        run = Run(
+            call=call, identity=caller, statement=known.statement, decision=decision, plan=known.plan, bound=known.bound
+        )
+        form = self._template(run, seat, known)
+        caller_span = parent()
+        now = time.time_ns()
+        key, payload = form.refusal(
+            decision, error, transaction=seat.transaction, trace=_trace(caller_span), at=now
+        )
+        self._append(payload)
+        self._spans.add(
+            Finished(
+                id=key,
+                template=form,
+                decision=decision,
+                happened={"status": "refused", "error": error},
+                started=now,
+                ended=now,
+                parent=caller_span,
+            )
+        )
+
+    def attempt(self, call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) -> None:
+        """Put text that cannot be read on record."""
+        _, payload = record.attempt(
+            who=self._who(caller, seat),
+            where=self._where(seat),
+            rule=unreadable.rule,
+            reason=unreadable.reason,
+            size=len(call.text),
+        )
+        self._append(payload)
+
+    def command(
+        self,
+        text: bytes,
+        caller: Identity,
+        seat: Seat,
+        *,
+        statement: Statement | None = None,
+        rule: str = "driver.command",
+    ) -> Run:
+        """Put something that the driver or the library sends by itself on record, and return its run."""
+        if statement is None:
+            try:
+                statement = seat.governor.read(text, seat)
+            except Unreadable:
+                statement = None
+        decision = (
+            None
+            if statement is None
+            else Decision(
+                verdict=Verdict.ALLOW,
+                rule=rule,
+                reason="sent by the driver itself",
+                statement=statement,
+                policy=self.policy.version,
+            )
+        )
+        run = Run(call=Call(text), identity=caller, statement=statement, decision=decision)
+        run.executions = 1
+        try:
+            self.intent(run, seat)
+        except AuditUnavailable:
+            if statement is None or statement.tag not in ("ROLLBACK", "COMMIT"):
+                raise
+            # A transaction must be able to end when the journal is gone: what it did is on record.
+            self.unrecorded += 1
+        return run
+
+    def event(self, name: str, **details: Any) -> None:
+        """Put something that is not a statement on record."""
+        self._append(record.event(name, **details))
+
+    # -- life
+
+    def policy_changed(self, policy: Policy) -> None:
+        """Note that another policy is in force."""
+        before, self.policy = self.policy.version, policy
+        self.on_failure = policy.settings.audit.on_failure
+        self.event("policy.changed", before=before, after=policy.version)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until the spans of every finished statement are handed over."""
+        return self._spans.flush(timeout)
+
+    def close(self) -> None:
+        """Seal the segment; the next record opens another."""
+        self._spans.flush(LAST_SPANS)
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.close()
+
+    def stats(self) -> dict[str, int]:
+        """Return counters."""
+        return {"refused": self.refused, "unrecorded": self.unrecorded, **self._spans.stats()}
+
+    # -- parts
+
+    def _append(self, payload: bytes) -> None:
+        try:
+            if self._journal is None:
+                with self._opening:
+                    if self._journal is None:
+                        strict = self.on_failure == "refuse" and self.policy.enforce
+                        self._journal = Journal.open(
+                            self.folder, on_failure="refuse" if strict else "continue"
+                        )
+            self._journal.append(payload)
+        except AuditUnavailable:
+            if self.on_failure == "refuse" and self.policy.enforce:
+                raise
+            self.unrecorded += 1
+
+    def _template(self, run: Run, seat: Seat, known: Known | None) -> Template:
+        if known is not None and known.template is not None and known.template[0] == run.identity:
+            return known.template[1]
+        what = (
+            None
+            if run.statement is None
+            else record.what(run.statement, run.bound, run.plan if run.plan is not OPEN else None, run.call.types)
+        )
+        form = Template(who=self._who(run.identity, seat), what=what, where=self._where(seat))
+        if known is not None:
+            known.template = (run.identity, form)
+        return form
+
+    def _who(self, caller: Identity, seat: Seat) -> dict[str, Any]:
+        role = seat.session.role if seat.session is not None else seat.pgconn.user.decode(errors="replace")
+        return record.who(caller, role=role)
+
+    def _where(self, seat: Seat) -> dict[str, Any]:
+        pgconn = seat.pgconn
+        port = pgconn.port.decode(errors="replace")
+        return record.where(
+            record.Where(
+                host=pgconn.host.decode(errors="replace"),
+                port=int(port) if port.isdigit() else None,
+                database=pgconn.db.decode(errors="replace"),
+                backend_pid=pgconn.backend_pid,
+                connection=seat.id,
+            )
+        )
+
+
+def _trace(caller_span: Any) -> tuple[int, int] | None:
+    return None if caller_span is None else (caller_span.trace_id, caller_span.span_id)

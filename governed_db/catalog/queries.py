@@ -1,0 +1,283 @@
+# ruff: noqa: S608 - every text is put together from constants of this module, none from input
+"""The SQL that asks a server what it holds. Nothing here is sent: the driver does that.
+
+Every name is qualified and every operator is written ``OPERATOR(pg_catalog.x)``, so that no schema in a
+search_path can answer in PostgreSQL's place. An ordinary role can run all of it, on PostgreSQL 13 to 18.
+
+Three texts are to be sent by the simple query protocol, with results in text format:
+
+:data:`SESSION`
+    one row for :func:`session`: what names and quotes mean in this session.
+:data:`DIGEST`
+    one row, one column: equal as long as nothing that a snapshot holds has changed.
+:data:`SNAPSHOT` or :data:`SNAPSHOT_IN_TRANSACTION`
+    everything for :func:`governed_db.catalog.snapshot.build`, which takes the results of the whole
+    message in order, those without rows as empty sequences.
+
+``pg_get_viewdef`` leaves out the schema of whatever the search_path finds, and locks what a view reads. So
+a snapshot is taken under an empty search_path and short timeouts. While the connection is idle the message
+is one implicit transaction, and settings made local to it end with it. Inside the caller's transaction a
+savepoint does the same: rolling back to it restores the settings exactly as they were and lets go of the
+locks. Should the message fail there, :data:`RECOVER` gives the caller the transaction back.
+
+An empty search_path still finds ``pg_catalog`` and the session's own temporary schema, which comes first: an
+unqualified relation in a view's definition is looked for there, and nowhere else.
+
+A transaction that is REPEATABLE READ or SERIALIZABLE shows the catalog's tables as they were when it
+began, while the server resolves names by what they are now: in such a transaction an unchanged digest says
+nothing about the changes of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from governed_db.catalog.model import Session
+
+FIRST_USER_OID = 16384
+"""Objects below came with the server (FirstNormalObjectId in src/include/access/transam.h)."""
+
+
+def _sql(text: str) -> bytes:
+    # IN, BETWEEN, IS DISTINCT FROM and NULLIF look operators up by search_path, hence none of them below.
+    for short in ("==", "<>", ">="):
+        text = text.replace(f" {short} ", f" OPERATOR(pg_catalog.{short.replace('==', '=')}) ")
+    return " ".join(text.split()).encode()
+
+
+# Temporary schemas of other sessions cannot be reached from this one, and come and go all the time.
+_SCHEMAS = """(
+    SELECT n.oid, n.nspname, n.xmin AS x, n.ctid AS c FROM pg_catalog.pg_namespace AS n
+    WHERE n.oid == pg_catalog.pg_my_temp_schema()
+        OR NOT (pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_temp_')
+            OR pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_toast'))
+)"""
+
+SESSION = _sql(
+    """
+    SELECT pg_catalog.current_database(), current_user, session_user,
+        pg_catalog.array_to_json(pg_catalog.current_schemas(true)),
+        (SELECT n.nspname FROM pg_catalog.pg_namespace AS n WHERE n.oid == pg_catalog.pg_my_temp_schema()),
+        (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname == current_user),
+        pg_catalog.current_setting('standard_conforming_strings'),
+        pg_catalog.current_setting('backslash_quote'),
+        pg_catalog.current_setting('row_security'),
+        pg_catalog.current_setting('client_encoding'),
+        pg_catalog.current_setting('role'),
+        pg_catalog.current_setting('session_replication_role')
+    """
+)
+"""One row for :func:`session`."""
+
+
+def session(row: Sequence[str | None]) -> Session:
+    """Read the row of :data:`SESSION`.
+
+    Raises:
+        ValueError: the row is not one of that query.
+    """
+    if len(row) != 12 or None in (row[0], row[1], row[2], row[3]):
+        raise ValueError("the server's answer to the session query has an unexpected shape")
+    database, role, session_user, path, temp_schema, superuser, *settings = row
+    strings, backslash_quote, row_security, client_encoding, role_setting, replication_role = settings
+    return Session(
+        database=str(database),
+        role=str(role),
+        session_user=str(session_user),
+        search_path=tuple(orjson.loads(str(path))),
+        temp_schema=temp_schema,
+        # A role that pg_roles does not show was dropped meanwhile: nothing is known about it.
+        superuser=superuser != "f",
+        standard_conforming_strings=strings == "on",
+        backslash_quote=str(backslash_quote),
+        row_security=row_security == "on",
+        client_encoding=str(client_encoding),
+        role_setting=str(role_setting),
+        replication_role=str(replication_role),
+    )
+
+
+def _rows(source: str) -> str:
+    # xmin tells every change by another transaction: each row it writes carries an id never seen before,
+    # each row it deletes takes one away. ctid tells the second change to a row within our own. (cmin would
+    # too, but a DROP that somebody has not committed shows in it.) VACUUM and ANALYZE update in place and
+    # touch neither. A sum does not depend on the order rows are read in.
+    return f"""(SELECT pg_catalog.concat(pg_catalog.count(*), '.', pg_catalog.sum(
+        pg_catalog.hash_array_extended(ARRAY[pg_catalog.xidsend(r.x), pg_catalog.tidsend(r.c)], 0)))
+        FROM {source} AS r)"""
+
+
+_USER = f"t.oid >= {FIRST_USER_OID}::pg_catalog.oid"
+_OF_RELATIONS = """(
+    SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.{table} AS t JOIN relations ON relations.oid == t.{column}
+)"""
+_OF_SCHEMAS = """(
+    SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.{table} AS t JOIN schemas ON schemas.oid == t.{column}
+)"""
+_DIGESTED = (
+    "schemas",
+    "relations",
+    *(
+        _OF_RELATIONS.format(table=table, column=column)
+        for table, column in (
+            ("pg_attribute", "attrelid"),
+            ("pg_index", "indrelid"),
+            ("pg_inherits", "inhrelid"),
+            ("pg_rewrite", "ev_class"),
+            ("pg_constraint", "confrelid"),
+        )
+    ),
+    "(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.pg_trigger AS t WHERE NOT t.tgisinternal)",
+    "(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.pg_description AS t"
+    " WHERE t.classoid == 'pg_catalog.pg_class'::pg_catalog.regclass)",
+    _OF_SCHEMAS.format(table="pg_proc", column="pronamespace"),
+    _OF_SCHEMAS.format(table="pg_type", column="typnamespace"),
+    *(
+        f"(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.{table} AS t WHERE {_USER})"
+        for table in ("pg_operator", "pg_cast")
+    ),
+    *(
+        f"(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.{table} AS t)"
+        for table in ("pg_language", "pg_extension")
+    ),
+    "(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.pg_depend AS t"
+    " WHERE t.refclassid == 'pg_catalog.pg_extension'::pg_catalog.regclass)",
+)
+
+DIGEST = _sql(
+    # Transaction ids of two servers can be the same by chance; when they started cannot.
+    f"""
+    WITH schemas AS MATERIALIZED {_SCHEMAS},
+    relations AS MATERIALIZED (
+        SELECT t.oid, t.xmin AS x, t.ctid AS c FROM pg_catalog.pg_class AS t
+        JOIN schemas ON schemas.oid == t.relnamespace
+    )
+    SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(',',
+        pg_catalog.current_database(), pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()),
+        pg_catalog.pg_my_temp_schema(), {", ".join(map(_rows, _DIGESTED))}), 'UTF8')), 'hex')
+    """
+)
+"""One row, one column: a text that changes with anything that a snapshot holds."""
+
+_RELATIONS = f"""
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, d.description
+    FROM pg_catalog.pg_class AS c
+    JOIN {_SCHEMAS} AS n ON n.oid == c.relnamespace
+    LEFT JOIN pg_catalog.pg_description AS d ON d.objoid == c.oid
+        AND d.classoid == 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid == 0
+"""
+_COLUMNS = """
+    SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, d.description
+    FROM pg_catalog.pg_attribute AS a
+    JOIN pg_catalog.pg_class AS c ON c.oid == a.attrelid
+    LEFT JOIN pg_catalog.pg_description AS d ON d.objoid == a.attrelid
+        AND d.classoid == 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid == a.attnum
+    WHERE a.attnum >= 1 AND NOT a.attisdropped AND c.relkind <> 'i' AND c.relkind <> 'I' AND c.relkind <> 't'
+    ORDER BY a.attrelid, a.attnum
+"""
+# A key proves "at most one row" only where the index compares as `=` on the column does: by the type's
+# default operator class, and not by a collation that tells apart what the column's own calls equal.
+_KEYS = """
+    SELECT i.indrelid, i.indnkeyatts, i.indkey FROM pg_catalog.pg_index AS i
+    WHERE i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+        AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_opclass AS o
+            WHERE o.oid OPERATOR(pg_catalog.=) ANY (i.indclass::pg_catalog.oid[]) AND NOT o.opcdefault)
+        AND NOT EXISTS (
+            SELECT FROM ROWS FROM (
+                pg_catalog.unnest(i.indkey::pg_catalog.int2[]),
+                pg_catalog.unnest(i.indcollation::pg_catalog.oid[])
+            ) AS k(number, collation_oid)
+            JOIN pg_catalog.pg_attribute AS a ON a.attrelid == i.indrelid AND a.attnum == k.number
+            WHERE k.collation_oid <> 0::pg_catalog.oid AND k.collation_oid <> a.attcollation)
+"""
+_PARENTS = "SELECT h.inhrelid, h.inhparent FROM pg_catalog.pg_inherits AS h ORDER BY h.inhrelid, h.inhseqno"
+_TRIGGERS = "SELECT t.tgrelid, t.tgname FROM pg_catalog.pg_trigger AS t WHERE NOT t.tgisinternal"
+# c CASCADE, n SET NULL, d SET DEFAULT; a NO ACTION and r RESTRICT write nothing.
+_CASCADES = """
+    SELECT k.confrelid FROM pg_catalog.pg_constraint AS k
+    WHERE k.contype == 'f' AND (
+        k.confdeltype OPERATOR(pg_catalog.=) ANY (ARRAY['c', 'n', 'd']::pg_catalog."char"[])
+        OR k.confupdtype OPERATOR(pg_catalog.=) ANY (ARRAY['c', 'n', 'd']::pg_catalog."char"[]))
+"""
+_RULES = "SELECT r.ev_class FROM pg_catalog.pg_rewrite AS r WHERE r.rulename <> '_RETURN'"
+_VIEWS = f"""
+    SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_class AS c
+    JOIN {_SCHEMAS} AS n ON n.oid == c.relnamespace
+    WHERE (c.relkind == 'v' OR c.relkind == 'm') AND c.oid >= {FIRST_USER_OID}::pg_catalog.oid
+"""
+_FUNCTIONS = f"""
+    SELECT p.oid, n.nspname, p.proname, p.proargtypes, p.pronargdefaults, p.provariadic, p.provolatile,
+        l.lanname, p.prokind, p.prorettype, p.proretset, p.prosecdef,
+        p.proargmodes, CASE WHEN p.proargmodes IS NOT NULL THEN pg_catalog.array_to_json(p.proargnames) END
+    FROM pg_catalog.pg_proc AS p
+    JOIN {_SCHEMAS} AS n ON n.oid == p.pronamespace
+    JOIN pg_catalog.pg_language AS l ON l.oid == p.prolang
+"""
+_EXTENSIONS = """
+    SELECT d.objid, e.extname FROM pg_catalog.pg_depend AS d
+    JOIN pg_catalog.pg_extension AS e ON e.oid == d.refobjid
+    WHERE d.refclassid == 'pg_catalog.pg_extension'::pg_catalog.regclass
+        AND d.classid == 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype == 'e'
+"""
+_TYPES = f"""
+    SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory, t.typbasetype, t.typelem, t.typrelid
+    FROM pg_catalog.pg_type AS t JOIN {_SCHEMAS} AS n ON n.oid == t.typnamespace
+"""
+_OPERATORS = f"""
+    SELECT o.oid, n.nspname, o.oprname, o.oprleft, o.oprright, o.oprresult, o.oprcode::pg_catalog.oid
+    FROM pg_catalog.pg_operator AS o JOIN {_SCHEMAS} AS n ON n.oid == o.oprnamespace
+    WHERE o.oid >= {FIRST_USER_OID}::pg_catalog.oid
+"""
+_CASTS = f"""
+    SELECT c.castsource, c.casttarget, c.castfunc, c.castmethod, c.castcontext FROM pg_catalog.pg_cast AS c
+    WHERE c.oid >= {FIRST_USER_OID}::pg_catalog.oid
+"""
+
+PARTS = (
+    *map(
+        _sql,
+        (
+            _RELATIONS,
+            _COLUMNS,
+            _KEYS,
+            _PARENTS,
+            _TRIGGERS,
+            _CASCADES,
+            _RULES,
+            _VIEWS,
+            _FUNCTIONS,
+            _EXTENSIONS,
+            _TYPES,
+            _OPERATORS,
+            _CASTS,
+        ),
+    ),
+    # Last, so that a change while the others ran shows.
+    DIGEST,
+)
+"""The queries of a snapshot, in the order that ``build`` reads their results."""
+
+# Waiting long for somebody's ALTER TABLE, or being cut off by the caller's own tight timeout, would both
+# leave the caller with no catalog: 2 s and 30 s are far above what a snapshot takes, far below a hang.
+_SETTINGS = _sql(
+    """
+    SELECT pg_catalog.set_config('search_path', '', true),
+        pg_catalog.set_config('client_encoding', 'UTF8', true),
+        pg_catalog.set_config('lock_timeout', '2s', true),
+        pg_catalog.set_config('statement_timeout', '30s', true)
+    """
+)
+_SAVEPOINT = b"governed_db_snapshot"
+_BACK = (b"ROLLBACK TO SAVEPOINT " + _SAVEPOINT, b"RELEASE SAVEPOINT " + _SAVEPOINT)
+
+SNAPSHOT = b"; ".join((_SETTINGS, *PARTS))
+"""For an idle connection (no transaction, no pipeline)."""
+
+SNAPSHOT_IN_TRANSACTION = b"; ".join((b"SAVEPOINT " + _SAVEPOINT, _SETTINGS, *PARTS, *_BACK))
+"""For a connection inside a transaction that has not failed."""
+
+RECOVER = b"; ".join(_BACK)
+"""What to send when :data:`SNAPSHOT_IN_TRANSACTION` failed, to give the caller the transaction back."""

@@ -1,0 +1,87 @@
+"""What psycopg sends by itself: recognised by what it does, recorded, and followed."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors as e
+from psycopg import pq
+
+from governed_db.pipeline import Run
+from governed_db.statement import EffectKind, Statement, Unreadable
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+    from governed_db.driver.seat import Seat
+
+_OWN = frozenset(
+    {
+        EffectKind.TRANSACTION,
+        EffectKind.SAVEPOINT,
+        EffectKind.FETCH,
+        EffectKind.CLOSE,
+        EffectKind.DEALLOCATE,
+    }
+)
+"""What psycopg's internal commands do: Connection.commit() and its kin, transaction(), two-phase commit,
+server-side cursors, the prepared statement cache."""
+
+_BEGIN = frozenset({"BEGIN", "START TRANSACTION"})
+_END = frozenset({"COMMIT", "ROLLBACK", "PREPARE TRANSACTION"})
+
+
+def recognise(command: bytes, seat: Seat) -> Run | None:
+    """Return a run for one of psycopg's own commands, or ``None`` for anything else."""
+    try:
+        statement = seat.governor.read(command, seat)
+    except Unreadable:
+        return None
+    if statement.commands != 1 or not all(effect.kind in _OWN for effect in statement.effects):
+        return None
+    return seat.governor.trail.command(command, seat.caller(), seat, statement=statement)
+
+
+def begins(run: Run) -> bool:
+    """Whether ``run`` opens a transaction block."""
+    return run.statement is not None and run.statement.tag in _BEGIN
+
+
+def note(run: Run, seat: Seat) -> None:
+    """Follow the transaction that ``run`` opens or ends."""
+    if run.statement is None:
+        return
+    tag = run.statement.tag
+    if tag in _BEGIN:
+        seat.transaction = f"{seat.id}.{secrets.token_hex(4)}"
+    elif tag in _END:
+        seat.transaction_ended()
+    elif EffectKind.SAVEPOINT in {effect.kind for effect in run.statement.effects} and seat.settings_moved:
+        seat.session_stale = True
+
+
+class Awaited:
+    """Stands in a pipeline's result queue for one of psycopg's own commands and closes its record."""
+
+    def __init__(self, connection: Any, run: Run) -> None:
+        self._conn = connection
+        self._run = run
+
+    def _check_results(self, results: list[PGresult]) -> None:
+        (result,) = results
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            error = e.error_from_result(result, encoding=self._conn._pgconn._encoding)
+            self._run.fail(error)
+            raise error
+        if result.status == pq.ExecStatus.PIPELINE_ABORTED:
+            self._run.finish("cancelled")
+            raise e.PipelineAborted("pipeline aborted")
+
+    def _set_results(self, results: list[PGresult]) -> None:
+        self._run.finish()
+
+
+def is_statement(statement: Statement | None, *kinds: EffectKind) -> bool:
+    """Whether ``statement`` does any of ``kinds``."""
+    return statement is not None and any(effect.kind in kinds for effect in statement.effects)

@@ -1,0 +1,221 @@
+"""Governed connections, sync and async: psycopg's, with a seat on the way of a statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+from weakref import ref
+
+import psycopg
+from psycopg import pq
+from psycopg._connection_base import BaseConnection
+from psycopg.abc import RV, AdaptContext, ConnParam, PQGen, QueryNoTemplate
+from psycopg.rows import AsyncRowFactory, Row, RowFactory
+from psycopg.sql import Composable
+
+from governed_db import pipeline
+from governed_db.driver import commands, cursors, errors, raw
+from governed_db.driver.adopt import adopt
+from governed_db.driver.seat import Seat
+from governed_db.governor import Governor, default_governor
+from governed_db.identity import Identity
+from governed_db.pipeline import Call
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGconn, PGresult
+
+TEXT = pq.Format.TEXT
+
+
+class GovernedConnection(BaseConnection[Row]):
+    """What sync and async governed connections share: the seat, and the generators that send."""
+
+    _seat: Seat
+    _pgconn: PGconn
+
+    @property
+    def pgconn(self) -> PGconn:  # type: ignore[override]
+        """The libpq connection.
+
+        Under an enforcing policy only psycopg and this library get the real one: anybody else gets its
+        state, without the methods that would send SQL past the policy.
+        """
+        return raw.pgconn(self._pgconn, self._seat)
+
+    @pgconn.setter
+    def pgconn(self, value: PGconn) -> None:
+        self._pgconn = value
+        self._seat = Seat(governor=default_governor(), pgconn=value, connection=ref(self))
+
+    @property
+    def identity(self) -> Identity:
+        """Who a statement sent now would be attributed to."""
+        return self._seat.caller()
+
+    @property
+    def governor(self) -> Governor:
+        """The governor that decides for this connection."""
+        return self._seat.governor
+
+    def _take_seat(self, governor: Governor | None, identity: Identity | None) -> PQGen[None]:
+        """Bind the connection to a governor and an owner, and learn what names mean on it."""
+        seat = self._seat
+        if governor is not None:
+            seat.governor = governor
+        seat.own = identity
+        if seat.governor.enforce:
+            yield from seat.keep_up()
+
+    def _start_query(self) -> PQGen[None]:
+        if not self._seat.postponing:
+            yield from super()._start_query()
+
+    def _exec_command(
+        self, command: QueryNoTemplate, result_format: pq.Format = TEXT
+    ) -> PQGen[PGresult | None]:
+        """Send one of psycopg's own commands (BEGIN, SAVEPOINT, FETCH, ...), on record like any other."""
+        self._check_connection_ok()
+        if isinstance(command, str):
+            command = command.encode(self._pgconn._encoding)
+        elif isinstance(command, Composable):
+            command = command.as_bytes(self)
+        seat = self._seat
+        run = commands.recognise(command, seat)
+        if run is None:  # not one of psycopg's: whoever calls this private method is judged like anybody
+            call = Call(command)
+            run = (yield from pipeline.clear(call, seat)) if seat.governor.enforce else pipeline.watch(call, seat)
+        try:
+            if seat.governor.enforce and commands.begins(run):
+                yield from seat.keep_up()
+            result = yield from super()._exec_command(command, result_format)
+        except BaseException as error:
+            run.fail(error)
+            raise
+        finally:
+            commands.note(run, seat)
+        if self._pipeline:
+            # psycopg's queue says "nobody's result" there; the stand-in checks it the same way and
+            # closes the record.
+            self._pipeline.result_queue[-1] = (commands.Awaited(self, run), None)  # type: ignore[assignment]
+        else:
+            if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
+                run.rows_returned = result.ntuples
+            run.finish()
+        return result
+
+
+class Connection(GovernedConnection[Row], psycopg.Connection[Row]):
+    """A :class:`psycopg.Connection` whose every statement is attributed, judged, masked and recorded."""
+
+    __module__ = "governed_db"
+
+    def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
+        super().__init__(pgconn, *args, **kwargs)
+        self.cursor_factory = cursors.Cursor
+        self.server_cursor_factory = cursors.ServerCursor
+        errors.guard_notices(self)
+
+    @classmethod
+    def connect(
+        cls,
+        conninfo: str = "",
+        *,
+        governor: Governor | None = None,
+        identity: Identity | None = None,
+        autocommit: bool = False,
+        prepare_threshold: int | None = 5,
+        context: AdaptContext | None = None,
+        row_factory: RowFactory[Row] | None = None,
+        cursor_factory: type[psycopg.Cursor[Row]] | None = None,
+        **kwargs: ConnParam,
+    ) -> Self:
+        """Connect as :meth:`psycopg.Connection.connect` does, under a governor.
+
+        Args:
+            governor: what decides and records; ``None`` for the process's own (:func:`governed_db.configure`).
+            identity: whose connection it is, where no :func:`~governed_db.acting_as` says otherwise.
+        """
+        connection = super().connect(
+            conninfo,
+            autocommit=autocommit,
+            prepare_threshold=prepare_threshold,
+            context=context,
+            row_factory=row_factory,
+            cursor_factory=cursor_factory,
+            **kwargs,
+        )
+        try:
+            connection.wait(connection._take_seat(governor, identity))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
+        """See :meth:`psycopg.Connection.wait`. Every generator that sends anything comes through here."""
+        try:
+            return super().wait(adopt(gen), *args, **kwargs)
+        except psycopg.Error as error:
+            safe = errors.scrub(error, self._seat)
+            if safe is None:
+                raise
+        # Outside of the except block: the original must not travel along as the context.
+        raise safe
+
+
+class AsyncConnection(GovernedConnection[Row], psycopg.AsyncConnection[Row]):
+    """A :class:`psycopg.AsyncConnection` whose every statement is attributed, judged, masked and recorded."""
+
+    __module__ = "governed_db"
+
+    def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
+        super().__init__(pgconn, *args, **kwargs)
+        self.cursor_factory = cursors.AsyncCursor
+        self.server_cursor_factory = cursors.AsyncServerCursor
+        errors.guard_notices(self)
+
+    @classmethod
+    async def connect(
+        cls,
+        conninfo: str = "",
+        *,
+        governor: Governor | None = None,
+        identity: Identity | None = None,
+        autocommit: bool = False,
+        prepare_threshold: int | None = 5,
+        context: AdaptContext | None = None,
+        row_factory: AsyncRowFactory[Row] | None = None,
+        cursor_factory: type[psycopg.AsyncCursor[Row]] | None = None,
+        **kwargs: ConnParam,
+    ) -> Self:
+        """Connect as :meth:`psycopg.AsyncConnection.connect` does, under a governor.
+
+        Args:
+            governor: what decides and records; ``None`` for the process's own (:func:`governed_db.configure`).
+            identity: whose connection it is, where no :func:`~governed_db.acting_as` says otherwise.
+        """
+        connection = await super().connect(
+            conninfo,
+            autocommit=autocommit,
+            prepare_threshold=prepare_threshold,
+            context=context,
+            row_factory=row_factory,
+            cursor_factory=cursor_factory,
+            **kwargs,
+        )
+        try:
+            await connection.wait(connection._take_seat(governor, identity))
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
+        """See :meth:`psycopg.AsyncConnection.wait`. Every generator that sends anything comes through here."""
+        try:
+            return await super().wait(adopt(gen), *args, **kwargs)
+        except psycopg.Error as error:
+            safe = errors.scrub(error, self._seat)
+            if safe is None:
+                raise
+        # Outside of the except block: the original must not travel along as the context.
+        raise safe

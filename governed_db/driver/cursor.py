@@ -1,0 +1,389 @@
+"""Governed cursors: every way a cursor can send SQL, cleared first and recorded after.
+
+The mixin overrides psycopg's generators, so sync and async cursors share it. It adds no slots: an
+ungoverned cursor that was constructed around a governed connection can be adopted by changing its class
+(see :mod:`governed_db.driver.adopt`). What has to be remembered lives in :class:`~.seat.CursorState`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors as e
+from psycopg import generators, pq
+from psycopg._capabilities import capabilities
+from psycopg._compat import Template
+from psycopg._cursor_base import BaseCursor
+from psycopg._queries import PostgresClientQuery, PostgresQuery
+from psycopg._server_cursor_base import ServerCursorMixin
+from psycopg.abc import Params, PQGen, Query
+
+from governed_db import pipeline
+from governed_db.driver import batches, masked
+from governed_db.driver.seat import CursorState, Seat
+from governed_db.errors import GovernanceError, StatementBlocked
+from governed_db.pipeline import Call, Run
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+TUPLES_OK = pq.ExecStatus.TUPLES_OK
+COMMAND_OK = pq.ExecStatus.COMMAND_OK
+IDLE = pq.TransactionStatus.IDLE
+
+_SENDERS = "this text was not cleared by the pipeline"
+
+
+class GovernedCursor(BaseCursor[Any, Any]):
+    """What all governed cursors have in common. See the module's docstring."""
+
+    __slots__ = ()
+
+    @property
+    def _seat(self) -> Seat:
+        seat: Seat = self._conn._seat
+        return seat
+
+    @property
+    def _state(self) -> CursorState:
+        return self._seat.of(self)
+
+    # -- clearing
+
+    def _start_query(self, query: Query | None = None) -> PQGen[None]:
+        """Prepare the cursor, but leave BEGIN until the statement behind it is cleared."""
+        seat = self._seat
+        state = seat.of(self)
+        if state.current is not None and not state.current.finished and not state.pending:
+            state.current.finish("unknown")  # a stream or COPY that was abandoned
+        if state.batch is None:
+            state.plans.clear()
+        seat.postponing = seat.governor.enforce
+        try:
+            yield from super()._start_query(query)
+        finally:
+            seat.postponing = False
+
+    def _clear(self, pgq: PostgresQuery, *, copies: bool = False) -> PQGen[Run]:
+        """Take a converted query along the way, then send the BEGIN that waited for it."""
+        seat = self._seat
+        call = Call(pgq.query, pgq.types, pgq.params, copies=copies)
+        if seat.governor.enforce:
+            run = yield from pipeline.clear(call, seat)
+            if run.guard is None:  # a guarded run opens its own block
+                try:
+                    yield from self._conn._start_query()
+                except BaseException as error:
+                    run.fail(error)
+                    raise
+        else:
+            run = pipeline.watch(call, seat)
+        self._cleared(pgq, run)
+        return run
+
+    def _cleared(self, pgq: PostgresQuery, run: Run) -> None:
+        state = self._state
+        state.cleared = (pgq.query, run)
+        state.current = run
+        if run.plan.scrub_errors:
+            self._seat.withholding = True
+
+    def _gate(self, text: bytes) -> None:
+        """Refuse to send anything but the text that was cleared last: the last line of defence."""
+        cleared = self._state.cleared
+        if cleared is None or (cleared[0] is not text and cleared[0] != text):
+            raise GovernanceError(
+                _SENDERS, rule="driver.gate", remedy="send SQL through the cursor's public methods"
+            )
+
+    # -- execute, executemany
+
+    def _execute_gen(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> PQGen[None]:
+        self._state.batch = None
+        yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)
+
+    def _executemany_gen_pipeline(
+        self, query: Query, params_seq: Iterable[Params], returning: bool
+    ) -> PQGen[None]:
+        yield from batches.run(self, super()._executemany_gen_pipeline, query, params_seq, returning)
+
+    def _executemany_gen_no_pipeline(
+        self, query: Query, params_seq: Iterable[Params], returning: bool
+    ) -> PQGen[None]:
+        yield from batches.run(self, super()._executemany_gen_no_pipeline, query, params_seq, returning)
+
+    def _maybe_prepare_gen(
+        self, pgq: PostgresQuery, *, prepare: bool | None = None, binary: bool | None = None
+    ) -> PQGen[None]:
+        state = self._state
+        if (batch := state.batch) is not None:
+            run = batch.runs.get((pgq.query, pgq.types))
+            if run is None:
+                run = yield from self._clear(pgq)
+                batch.add(pgq, run)
+            self._cleared(pgq, run)
+            yield from self._run(run, super()._maybe_prepare_gen(pgq, prepare=prepare, binary=binary))
+            return
+        run = yield from self._clear(pgq)
+        sending = super()._maybe_prepare_gen(pgq, prepare=prepare, binary=binary)
+        if run.guard is None:
+            yield from self._run(run, sending)
+        else:
+            yield from batches.guarded(self, [run], run.guard, self._run(run, sending))
+
+    def _run(self, run: Run, sending: PQGen[None]) -> PQGen[None]:
+        """Send one execution of ``run``; its results come back through :meth:`_check_results`."""
+        state = self._state
+        state.pending.append(run)
+        run.executions += 1
+        run.outstanding += 1
+        try:
+            yield from sending
+        except BaseException as error:
+            if run in state.pending:
+                state.pending.remove(run)
+                run.outstanding -= 1
+            run.fail(error)
+            raise
+        finally:
+            self._seat.ran(run)
+
+    # -- results
+
+    def _check_results(self, results: list[PGresult]) -> None:
+        state = self._state
+        run = state.pending.pop(0) if state.pending else None
+        if run is None:
+            super()._check_results(results)
+            return
+        state.current = run
+        run.outstanding -= 1
+        try:
+            super()._check_results(results)
+        except BaseException as error:
+            run.fail(error)
+            raise
+
+    def _set_results(self, results: list[PGresult]) -> None:
+        state = self._state
+        run = state.current
+        if run is None:
+            super()._set_results(results)
+            return
+        if self._execmany_returning is None:
+            state.plans[:] = [run] * len(results)
+        else:
+            state.plans.extend([run] * len(results))
+        for result in results:
+            if result.status == TUPLES_OK:
+                run.rows_returned += result.ntuples
+            run.rows_affected += result.command_tuples or 0
+        if not run.outstanding and not run.open_ended and run.guard is None:
+            try:
+                super()._set_results(results)
+            except GovernanceError as error:
+                run.fail(error)
+                raise
+            run.finish()
+        else:
+            super()._set_results(results)
+
+    def _select_current_result(self, i: int, format: pq.Format | None = None) -> None:
+        super()._select_current_result(i, format)
+        state = self._state
+        run = state.plans[i] if i < len(state.plans) else state.current
+        if run is not None and self.pgresult is not None:
+            masked.apply(self, run, self.pgresult, format)
+
+    def _raise_for_result(self, result: PGresult) -> Any:
+        super()._raise_for_result(result)
+
+    # -- the last gate
+
+    def _execute_send(
+        self, query: PostgresQuery, *, force_extended: bool = False, binary: bool | None = None
+    ) -> None:
+        self._gate(query.query)
+        super()._execute_send(query, force_extended=force_extended, binary=binary)
+
+    def _send_prepare(self, name: bytes, query: PostgresQuery) -> None:
+        self._gate(query.query)
+        super()._send_prepare(name, query)
+
+    def _send_query_prepared(self, name: bytes, pgq: PostgresQuery, *, binary: bool | None = None) -> None:
+        self._gate(pgq.query)
+        super()._send_query_prepared(name, pgq, binary=binary)
+
+    # -- stream
+
+    def _stream_send_gen(
+        self, query: Query, params: Params | None = None, *, binary: bool | None = None, size: int
+    ) -> PQGen[None]:
+        # psycopg sends before it looks at the size; looking first is the only difference, so that a
+        # call with a bad size leaves no intent without an outcome.
+        if size < 1:
+            raise ValueError("size must be >= 1")
+        if size > 1:
+            capabilities.has_stream_chunked(check=True)
+        self._state.batch = None
+        yield from self._start_query(query)
+        pgq = self._convert_query(query, params)
+        run = yield from self._clear(pgq)
+        if run.guard is not None:
+            run.finish("refused")
+            raise _unguardable("stream()", run)
+        run.executions = 1
+        run.open_ended = True
+        try:
+            self._execute_send(pgq, binary=binary, force_extended=True)
+            if size == 1:
+                self._pgconn.set_single_row_mode()
+            else:
+                self._pgconn.set_chunked_rows_mode(size)
+            self._last_query = query
+            yield from generators.send(self._pgconn)
+        except BaseException as error:
+            run.fail(error)
+            raise
+        finally:
+            self._seat.ran(run)
+
+    def _stream_fetchone_gen(self, first: bool) -> PQGen[PGresult | None]:
+        run = self._state.current
+        try:
+            result: PGresult | None = yield from super()._stream_fetchone_gen(first)
+        except BaseException as error:
+            if run is not None:
+                run.fail(error)
+            raise
+        if run is None:
+            return result
+        if result is None:
+            run.finish()
+        else:
+            run.rows_returned += result.ntuples
+            masked.apply(self, run, result, None, install=first)
+        return result
+
+    # -- copy
+
+    def _start_copy_gen(self, statement: Query, params: Params | None = None) -> PQGen[None]:
+        if self._conn._pipeline:
+            raise e.NotSupportedError("COPY cannot be used in pipeline mode")
+        self._state.batch = None
+        yield from self._start_query()
+        if params or isinstance(statement, Template):
+            merged = PostgresClientQuery(self._tx)
+            merged.convert(statement, params)
+            statement = merged.query
+        pgq = self._convert_query(statement)
+        run = yield from self._clear(pgq, copies=True)
+        if run.guard is not None:
+            run.finish("refused")
+            raise _unguardable("copy()", run)
+        run.executions = 1
+        run.open_ended = True
+        try:
+            self._execute_send(pgq, binary=False)
+            results = yield from generators.execute(self._pgconn)
+            if len(results) != 1:
+                raise e.ProgrammingError("COPY cannot be mixed with other operations")
+            self._check_copy_result(results[0])
+            super()._set_results(results)
+        except BaseException as error:
+            run.fail(error)
+            raise
+        finally:
+            self._seat.ran(run)
+
+    def _finish_copy(self, error: BaseException | None = None) -> None:
+        """Close the record of a COPY whose block is over."""
+        run = self._state.current
+        if run is None or run.finished:
+            return
+        run.rows_affected = max(self._rowcount, 0)
+        if error is None:
+            run.finish()
+        else:
+            run.fail(error)
+
+
+class GovernedServerCursor(GovernedCursor, ServerCursorMixin[Any, Any]):
+    """What governed server-side cursors add: DECLARE is judged, FETCH comes back masked."""
+
+    __slots__ = ()
+
+    def _declare_gen(
+        self, query: Query, params: Params | None = None, binary: bool | None = None
+    ) -> PQGen[None]:
+        query = self._make_declare_statement(query)
+        if self._described:
+            yield from self._close_gen()
+            self._described = False
+        self._iter_rows = None
+        yield from self._start_query(query)
+        pgq = self._convert_query(query, params)
+        run = yield from self._clear(pgq)
+        run.executions = 1
+        try:
+            self._execute_send(pgq, force_extended=True)
+            results = yield from generators.execute(self._conn.pgconn)
+            if results[-1].status != COMMAND_OK:
+                self._raise_for_result(results[-1])
+        except BaseException as error:
+            run.fail(error)
+            raise
+        finally:
+            self._seat.ran(run)
+        run.finish()
+        self._seat.declared[self._name] = run
+        self._format = self.format if binary is None else (pq.Format.BINARY if binary else pq.Format.TEXT)
+        yield from self._describe_gen()
+
+    def _describe_gen(self) -> PQGen[None]:
+        seat = self._seat
+        state = seat.of(self)
+        opened = seat.declared.get(self._name)
+        caller = seat.caller()
+        if state.current is None:
+            # Stealing a cursor by its name. Whoever opened it was judged; nobody else was.
+            if seat.governor.masks(caller) and (opened is None or opened.identity != caller):
+                raise StatementBlocked(
+                    f"the server-side cursor {self._name!r} was not opened by this caller through this"
+                    " connection, so its columns cannot be masked [rule masking.cursor]",
+                    rule="masking.cursor",
+                    remedy="execute the query on a server-side cursor of your own",
+                )
+            state.current = opened
+        pending, state.pending = state.pending, []
+        try:
+            yield from super()._describe_gen()
+        finally:
+            state.pending = pending
+
+    def _fetch_gen(self, num: int | None) -> PQGen[list[Any]]:
+        rows = yield from super()._fetch_gen(num)
+        run = self._state.current
+        if run is not None:
+            run.rows_returned += len(rows)
+            if self.pgresult is not None:
+                masked.cover(self, run, self.pgresult)
+        return rows
+
+
+def _unguardable(method: str, run: Run) -> GovernanceError:
+    assert run.decision is not None
+    return StatementBlocked(
+        f"{method} cannot count the rows a write touches before they are handed out"
+        f" [rule {run.decision.rule}]. Use execute().",
+        decision=run.decision,
+        remedy="use execute()",
+    )

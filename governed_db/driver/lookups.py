@@ -1,0 +1,107 @@
+"""Our own reading of the database, on the caller's connection, recorded like everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from psycopg import generators, pq
+from psycopg.abc import PQGen
+
+from governed_db import catalog as cat
+from governed_db.errors import GovernanceError
+from governed_db.identity import Identity
+
+if TYPE_CHECKING:
+    from governed_db.driver.seat import Seat
+
+OURSELVES = Identity.service("governed_db", purpose="reading the catalog")
+"""Who the trail names for statements that the library itself sends."""
+
+IDLE = pq.TransactionStatus.IDLE
+
+SNAPSHOT_TRIES = 5
+"""A snapshot takes some tens of milliseconds; DDL that hits five in a row is a migration under way."""
+
+
+def session_and_digest(seat: Seat) -> PQGen[tuple[cat.Session, str]]:
+    """Read the session's standing and the catalog's digest in one message."""
+    session, digest = yield from _query(seat, cat.SESSION + b";\n" + cat.DIGEST, expected=2)
+    return cat.session(_rows(session)[0]), "".join(v or "" for v in _rows(digest)[0])
+
+
+def snapshot(seat: Seat, digest: str) -> PQGen[cat.Catalog]:
+    """Read everything decisions need of the catalog; again where it changed while it was being read.
+
+    Raises:
+        GovernanceError: it cannot be read, or keeps changing.
+    """
+    for _ in range(SNAPSHOT_TRIES):
+        idle = seat.pgconn.transaction_status == IDLE
+        text = cat.SNAPSHOT if idle else cat.SNAPSHOT_IN_TRANSACTION
+        try:
+            results = yield from _query(seat, text)
+        except GovernanceError:
+            if not idle:
+                yield from _query(seat, cat.RECOVER)
+            raise
+        try:
+            return cat.build([_rows(r) for r in results], digest, seat.pgconn.server_version)
+        except cat.TornSnapshot as torn:
+            digest = torn.digest
+    raise GovernanceError(
+        f"the catalog changed {SNAPSHOT_TRIES} times while it was being read",
+        rule="catalog.unavailable",
+        remedy="run the statement again when the schema changes have come to an end",
+        retryable=True,
+    )
+
+
+def _query(seat: Seat, text: bytes, expected: int = 0) -> PQGen[list[pq.abc.PGresult]]:
+    pgconn = seat.pgconn
+    run = seat.governor.trail.command(text, OURSELVES, seat, rule="governed_db.catalog")
+    piped = pgconn.pipeline_status != pq.PipelineStatus.OFF
+    try:
+        if piped:
+            yield from seat.drain()
+            pgconn.exit_pipeline_mode()
+        try:
+            pgconn.send_query(text)
+            results = yield from generators.execute(pgconn)
+        finally:
+            if piped and pgconn.status == pq.ConnStatus.OK:
+                pgconn.enter_pipeline_mode()
+    except BaseException as error:
+        run.fail(error)
+        raise
+    problem = ""
+    for result in results:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+            problem = f"SQLSTATE {state}"
+    if not problem and expected and len(results) != expected:
+        problem = f"{len(results)} results instead of {expected}"
+    if problem:
+        failure = GovernanceError(
+            f"the catalog cannot be read ({problem}), so no statement can be judged",
+            rule="catalog.unavailable",
+            remedy="let this role read pg_catalog, or govern this connection with the preset observe",
+            retryable=True,
+        )
+        run.fail(failure)
+        raise failure
+    run.finish()
+    return results
+
+
+def _rows(result: pq.abc.PGresult) -> Sequence[tuple[str | None, ...]]:
+    fields = range(result.nfields)
+    encoding = "utf-8"
+    return [
+        tuple(_text(result.get_value(row, column), encoding) for column in fields)
+        for row in range(result.ntuples)
+    ]
+
+
+def _text(value: Any, encoding: str) -> str | None:
+    return None if value is None else bytes(value).decode(encoding, "replace")

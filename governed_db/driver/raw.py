@@ -1,0 +1,62 @@
+"""Keeping ``conn.pgconn`` from being a way around by accident.
+
+Whoever holds the object that psycopg sends with can send anything. Python offers no wall inside one
+process, so this is a railing, not a wall: code outside of psycopg, psycopg_pool and this package gets
+the connection's state, and an error that says what to do instead where it reaches for a method.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+from governed_db.errors import GovernanceError
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGconn
+
+    from governed_db.driver.seat import Seat
+
+_INSIDERS = frozenset({"psycopg", "psycopg_pool", "psycopg_c", "psycopg_binary", "governed_db"})
+
+_STATE = frozenset(
+    {
+        "backend_pid", "db", "error_message", "fileno", "full_protocol_version", "get_error_message", "host",
+        "hostaddr", "needs_password", "nonblocking", "options", "parameter_status", "pipeline_status", "port",
+        "protocol_version", "server_version", "socket", "ssl_in_use", "status", "transaction_status", "tty",
+        "used_gssapi", "used_password", "user", "_encoding", "finish", "pgconn_ptr",
+    }
+)  # fmt: skip
+
+
+class GuardedPGconn:
+    """A libpq connection's state, without its password and without the methods that send."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, pgconn: PGconn) -> None:
+        def read(name: str) -> Any:
+            return getattr(pgconn, name)
+
+        self._read = read
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _STATE:
+            return self._read(name)
+        raise GovernanceError(
+            f"conn.pgconn.{name} goes around the policy and the trail",
+            rule="driver.pgconn",
+            remedy="use conn.execute(), a cursor, or conn.notifies(); for deliberate raw access open a plain"
+            " psycopg connection",
+        )
+
+
+def pgconn(real: PGconn, seat: Seat) -> PGconn:
+    """Return ``real`` to psycopg, to us, and to everybody under ``observe``; its state to anybody else."""
+    if not seat.governor.enforce:
+        return real
+    # 2: this function, the property, and the frame that reads it.
+    caller = sys._getframe(2).f_globals.get("__name__", "")
+    if caller.partition(".")[0] in _INSIDERS:
+        return real
+    return cast("PGconn", GuardedPGconn(real))

@@ -1,0 +1,275 @@
+"""One connection's place on the way: who it belongs to, what names mean on it, what is known there."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, WeakKeyDictionary
+
+from attrs import define, field
+from psycopg import pq
+from psycopg._connection_base import BaseConnection
+from psycopg._cursor_base import BaseCursor
+from psycopg.abc import PQGen
+
+from governed_db.catalog import Catalog, Session
+from governed_db.driver import lookups
+from governed_db.identity import Identity, acting
+from governed_db.identity import standing as standing_of
+from governed_db.masking.model import OPEN, MaskPlan
+from governed_db.pipeline import Call, Known, Run
+from governed_db.policy.model import Request
+from governed_db.statement import EffectKind, Statement, Unreadable
+
+if TYPE_CHECKING:
+    from governed_db.governor import Governor
+    from governed_db.policy import Policy
+
+MAX_KNOWN = 1000
+"""Texts whose understanding one connection keeps, per caller: an application has some hundreds."""
+
+MAX_CALLERS = 64
+"""Callers one connection remembers understandings for: a pooled connection serves many in turn, and an
+agent's identity differs with every tool call."""
+
+MAX_KNOWN_BYTES = 32 * 1024
+"""Longer texts are understood anew each time: they are generated, hardly ever repeated, and large trees."""
+
+IDLE = pq.TransactionStatus.IDLE
+INERROR = pq.TransactionStatus.INERROR
+
+_READABLE_ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
+"""Client encodings in which no byte of a longer character can be mistaken for a quote or a backslash,
+so that the grammar and the server see the same tokens."""
+
+_MOVES_SESSION = frozenset(
+    {EffectKind.SET, EffectKind.DO, EffectKind.CALL, EffectKind.FUNCTION, EffectKind.UNKNOWN}
+)
+_MOVES_CATALOG = frozenset({EffectKind.CREATE, EffectKind.ALTER, EffectKind.DROP, EffectKind.DO, EffectKind.CALL})
+
+
+@define(eq=False)
+class CursorState:
+    """What the driver remembers of one cursor."""
+
+    pending: list[Run] = field(factory=list)  # sent, no result yet, in order
+    plans: list[Run] = field(factory=list)  # by result
+    current: Run | None = None
+    cleared: tuple[bytes, Run] | None = None  # the only text that may be sent now
+    batch: Any = None
+
+
+@define(eq=False)
+class Standing:
+    """What is known for one caller under one policy; the seat drops it when names change their meaning."""
+
+    policy: Policy
+    known: OrderedDict[tuple[bytes, tuple[int, ...]], Known] = field(factory=OrderedDict)
+
+
+@define(eq=False)
+class Seat:
+    """State of one governed connection. Only ever used under the connection's own lock."""
+
+    governor: Governor
+    pgconn: pq.abc.PGconn
+    connection: ReferenceType[BaseConnection[Any]]
+    own: Identity | None = None
+    id: str = field(factory=lambda: secrets.token_hex(6))
+    session: Session | None = None
+    catalog: Catalog | None = None
+    session_stale: bool = True
+    catalog_stale: bool = True
+    settings_moved: bool = False  # in this transaction: a rollback may move them back
+    catalog_private: bool = False  # read inside a transaction that changed it: nobody else's truth yet
+    transaction: str = ""
+    postponing: bool = False  # BEGIN waits until the statement behind it is cleared
+    cursors: WeakKeyDictionary[BaseCursor[Any, Any], CursorState] = field(factory=WeakKeyDictionary)
+    declared: dict[str, Run] = field(factory=dict)  # server-side cursors by name
+    withholding: bool = False  # this transaction touched masked columns: server text may quote them
+    where: dict[str, object] = field(factory=dict)
+    _standings: OrderedDict[Identity, Standing] = field(factory=OrderedDict)
+
+    # -- WHO
+
+    def caller(self) -> Identity:
+        """Return the identity in force: acting_as, else the connection's own, else the configured default."""
+        return acting() or self.own or self.governor.default_identity
+
+    # -- WHAT
+
+    def decode(self, text: bytes) -> str:
+        """Return ``text`` as the server will read it.
+
+        Raises:
+            Unreadable: it is not valid in the client encoding, or server and grammar would differ on it.
+        """
+        encoding = self.pgconn._encoding
+        if self.governor.enforce:
+            if encoding not in _READABLE_ENCODINGS:
+                raise Unreadable(
+                    rule="statement.encoding",
+                    reason=f"the client encoding {encoding} cannot be judged reliably",
+                    remedy="connect with client_encoding=UTF8",
+                )
+            if b"\\" in text and self.pgconn.parameter_status(b"standard_conforming_strings") == b"off":
+                raise Unreadable(
+                    rule="statement.standard_conforming_strings",
+                    reason="with standard_conforming_strings off, a backslash means something else to the"
+                    " server than to the grammar",
+                    remedy="turn standard_conforming_strings on, or write the text without backslashes",
+                )
+        try:
+            return text.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise Unreadable(
+                rule="statement.encoding",
+                reason=f"the text is not valid {encoding} at byte {error.start + 1}",
+                remedy="send text in the client encoding",
+                position=error.start,
+            ) from None
+
+    def recall(self, call: Call, caller: Identity) -> Known | None:
+        """Answer from the cache."""
+        standing = self._standings.get(standing_of(caller))
+        if standing is None or standing.policy is not self.governor.policy:
+            return None
+        return standing.known.get((call.text, call.types))
+
+    def bind(self, statement: Statement, caller: Identity) -> PQGen[Known]:
+        """Resolve names; a name this catalog does not have makes it look again, once."""
+        governor = self.governor
+        if not statement.commands:
+            return Known(
+                statement=statement, bound=None, plan=OPEN, request=Request(statement=statement, identity=standing_of(caller))
+            )
+        bound = governor.bind(statement, self)
+        if bound.unknown and not self._just_refreshed and self.pgconn.transaction_status != INERROR:
+            self.catalog_stale = self.session_stale = True
+            yield from self.refresh()
+            bound = governor.bind(statement, self)
+        request = Request(statement=statement, identity=standing_of(caller), bound=bound, database=self._database())
+        plan, sensitive = OPEN, {}
+        if governor.masks(caller):
+            assert self.catalog is not None
+            sensitive = governor.sensitive(self.catalog)
+            plan = self._fetch_plan(statement, caller) or governor.plan(bound, self.catalog)
+        return Known(statement=statement, bound=bound, plan=plan, sensitive=sensitive, request=request)
+
+    def keep(self, call: Call, caller: Identity, known: Known) -> None:
+        """Cache ``known``, unless it depends on more than the standing (cursors, prepared names)."""
+        if len(call.text) > MAX_KNOWN_BYTES or any(
+            e.kind in (EffectKind.FETCH, EffectKind.EXECUTE) for e in known.statement.effects
+        ):
+            return
+        standing = self._standings.get(standing_of(caller))
+        if standing is None or standing.policy is not self.governor.policy:
+            standing = self._standings[standing_of(caller)] = Standing(self.governor.policy)
+            if len(self._standings) > MAX_CALLERS:
+                self._standings.popitem(last=False)
+        standing.known[call.text, call.types] = known
+        if len(standing.known) > MAX_KNOWN:
+            standing.known.popitem(last=False)
+
+    def standing(self) -> tuple[str, ...]:
+        """Return what names mean here: database, role, search path."""
+        if self.session is None:
+            return (self._database(),)
+        return (self.session.database, self.session.role, *self.session.search_path)
+
+    # -- keeping up with the session and the catalog
+
+    _just_refreshed: bool = field(default=False, init=False)
+
+    def _due(self) -> bool:
+        self._just_refreshed = False
+        status = self.pgconn.transaction_status
+        if status == IDLE:
+            self.withholding = False
+        if status == INERROR:
+            return False  # the server takes nothing but ROLLBACK now
+        if self.session_stale or self.catalog_stale:
+            return True
+        return status == IDLE and time.monotonic() > self._checked + self.governor.max_age
+
+    _checked: float = field(default=0.0, init=False)
+
+    def keep_up(self) -> PQGen[None]:
+        """Refresh what is due: before a transaction opens, so that nothing has to be read inside of it."""
+        if self._due():
+            yield from self.refresh()
+
+    def drain(self) -> PQGen[None]:
+        """Have every result of an open pipeline before something is sent that must not be part of it."""
+        connection = self.connection()
+        if connection is not None and connection._pipeline:
+            yield from connection._pipeline._sync_gen()
+
+    def refresh(self) -> PQGen[None]:
+        """Read what changed: the session where its settings may have moved, the catalog where its digest did."""
+        idle = self.pgconn.transaction_status == IDLE
+        before = (self.session, self.catalog)
+        self.session, digest = yield from lookups.session_and_digest(self)
+        shared = self.governor.catalog_of(self)
+        if self.catalog is None or self.catalog.version != digest:
+            if shared is not None and shared.version == digest:
+                self.catalog = shared
+            else:
+                self.catalog = yield from lookups.snapshot(self, digest)
+        self.catalog_private = not idle
+        if idle:
+            self.governor.share_catalog(self, self.catalog)
+        if before[0] != self.session or before[1] is not self.catalog:
+            self._standings.clear()  # names may mean something else now
+        self.session_stale = self.catalog_stale = False
+        self._just_refreshed = True
+        self._checked = time.monotonic()
+
+    def ran(self, run: Run) -> None:
+        """Note what a statement that was sent may have moved."""
+        statement = run.statement
+        if statement is None:
+            self.session_stale = self.catalog_stale = True
+            return
+        effects = statement.effects if run.bound is None else run.bound.effects
+        for effect in effects:
+            if effect.kind in _MOVES_SESSION:
+                self.session_stale = self.settings_moved = True
+            if effect.kind in _MOVES_CATALOG:
+                self.catalog_stale = True
+            if effect.kind is EffectKind.TRANSACTION and self.settings_moved:
+                self.session_stale = True
+            if effect.kind is EffectKind.CURSOR:
+                self.declared[effect.name] = run
+
+    def transaction_ended(self) -> None:
+        """Note that BEGIN's block is over: what moved in it may have moved back."""
+        if self.settings_moved or self.catalog_private:
+            self.session_stale = self.catalog_stale = True
+        self.settings_moved = self.catalog_private = False
+        self.transaction = ""
+
+    # -- cursors
+
+    def of(self, cursor: BaseCursor[Any, Any]) -> CursorState:
+        """Return the state of ``cursor``."""
+        state = self.cursors.get(cursor)
+        if state is None:
+            state = self.cursors[cursor] = CursorState()
+        return state
+
+    def _fetch_plan(self, statement: Statement, caller: Identity) -> MaskPlan | None:
+        """Return the plan of the cursor that a FETCH as text reads from, where it is the caller's own."""
+        for effect in statement.effects:
+            if effect.kind is EffectKind.FETCH:
+                opener = self.declared.get(effect.name)
+                if opener is not None and opener.identity == caller:
+                    return opener.plan
+        return None
+
+    def _database(self) -> str:
+        if self.session is not None:
+            return self.session.database
+        return self.pgconn.db.decode(errors="replace")

@@ -1,0 +1,317 @@
+"""Governor: what many connections share. One policy, one journal, one view of each database's catalog."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from attrs import evolve
+
+from governed_db import config, masking, pipeline
+from governed_db import policy as policies
+from governed_db import statement as statements
+from governed_db.approval import ProcessApprovals
+from governed_db.audit.trail import Trail
+from governed_db.catalog import Bound, Catalog, Source
+from governed_db.catalog.bind import bind
+from governed_db.driver.convert import convert
+from governed_db.errors import GovernanceError
+from governed_db.identity import NOBODY, Identity, acting, standing
+from governed_db.masking.model import MaskPlan, Sensitivity
+from governed_db.policy import Decision, Policy, Request
+from governed_db.statement import Limits, Statement, Unreadable
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+    from psycopg.abc import Params, PQGen, Query
+
+    from governed_db.driver.connection import AsyncConnection, Connection
+    from governed_db.driver.seat import Seat
+
+MAX_READ = 4000
+"""Texts whose facts a governor keeps; a few times the distinct statements of a large application."""
+
+MAX_READ_BYTES = 32 * 1024
+"""Longer texts are read anew each time: generated, hardly ever repeated, and large trees."""
+
+
+class Governor:
+    """Decides, masks and records for any number of connections. Safe with threads.
+
+    Args:
+        policy: the policy in force.
+        state_dir: where the journal lives; by default :func:`governed_db.config.state_dir`.
+        tracer_provider: who makes spans of the records; by default OpenTelemetry's global provider.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        state_dir: Path | str | None = None,
+        tracer_provider: TracerProvider | None = None,
+        source: Path | None = None,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._source = source
+        self._read: OrderedDict[bytes, Statement | Unreadable] = OrderedDict()
+        self._catalogs: dict[tuple[object, ...], Catalog] = {}
+        self._sensitive: dict[str, Mapping[Source, Sensitivity]] = {}
+        self.approvals = ProcessApprovals()
+        self._install(policy)
+        folder = policy.settings.audit.directory or Path(state_dir or config.state_dir()) / "journal"
+        self.trail = Trail(
+            folder, on_failure=policy.settings.audit.on_failure, tracer_provider=tracer_provider, policy=policy
+        )
+
+    @classmethod
+    def preset(cls, name: str, **kw: Any) -> Self:
+        """Return a governor with one of the presets: "observe", "standard" or "readonly".
+
+        Raises:
+            PolicyError: there is no such preset.
+        """
+        return cls(policies.preset(name), **kw)
+
+    @classmethod
+    def load(cls, path: str | Path, **kw: Any) -> Self:
+        """Return a governor with the policy of a TOML file.
+
+        Raises:
+            PolicyError: the file cannot be used; the message names the line.
+        """
+        return cls(policies.load(path), source=Path(path), **kw)
+
+    @classmethod
+    def configured(cls, **kw: Any) -> Self:
+        """Return a governor with the policy that environment and configuration name."""
+        return cls(config.find_policy(), **kw)
+
+    def _install(self, policy: Policy) -> None:
+        settings = policy.settings
+        self.policy = policy
+        self.enforce = settings.enforce
+        self.max_age = settings.catalog.max_age
+        self.default_identity = settings.identity or NOBODY
+        self._limits = Limits(**settings.limits)
+        self._sensitive.clear()
+
+    # -- what the pipeline asks
+
+    def read(self, text: bytes, seat: Seat) -> Statement:
+        """Return the facts of ``text``, as the server behind ``seat`` will read it.
+
+        Raises:
+            Unreadable: the text cannot be judged.
+        """
+        known = self._read.get(text)
+        if known is None:
+            try:
+                known = statements.read(seat.decode(text), self._limits)
+            except Unreadable as unreadable:
+                if unreadable.rule.startswith(("statement.encoding", "statement.standard")):
+                    raise  # true of this connection, not of the text
+                known = unreadable
+            if len(text) <= MAX_READ_BYTES:
+                with self._lock:
+                    self._read[text] = known
+                    if len(self._read) > MAX_READ:
+                        self._read.popitem(last=False)
+        elif self.enforce and (b"\\" in text or not text.isascii()):
+            seat.decode(text)  # what was read for one connection holds for this one as well
+        if isinstance(known, Unreadable):
+            raise known.with_traceback(None)
+        return known
+
+    def bind(self, statement: Statement, seat: Seat) -> Bound:
+        """Resolve the names of ``statement`` on the database behind ``seat``."""
+        assert seat.catalog is not None
+        assert seat.session is not None
+        return bind(statement, seat.catalog, seat.session)
+
+    def decide(self, request: Request) -> Decision:
+        """Ask the policy. A policy that fails has not allowed anything."""
+        try:
+            if self.policy.momentary:
+                request = evolve(request, now=datetime.now(UTC))
+            return self.policy.decide(request)
+        except GovernanceError:
+            raise
+        except Exception as error:
+            raise GovernanceError(
+                f"the policy failed with {type(error).__name__}, so nothing was sent",
+                rule="policy.failed",
+                remedy="repair the policy",
+            ) from None
+
+    def masks(self, caller: Identity) -> bool:
+        """Whether ``caller`` sees sensitive columns masked."""
+        return self.enforce and self.policy.masks(caller)
+
+    def caps(self, caller: Identity) -> bool:
+        """Whether the policy limits how many rows ``caller`` may write."""
+        return self.enforce and self.policy.caps(caller)
+
+    def sensitive(self, catalog: Catalog) -> Mapping[Source, Sensitivity]:
+        """Return the sensitive columns of ``catalog``."""
+        found = self._sensitive.get(catalog.version)
+        if found is None:
+            overrides = self.policy.settings.masking.columns
+            found = self._sensitive[catalog.version] = masking.classify(catalog, overrides)
+            while len(self._sensitive) > 16:  # a handful of databases, and their last versions
+                self._sensitive.pop(next(iter(self._sensitive)))
+        return found
+
+    def plan(self, bound: Bound, catalog: Catalog) -> MaskPlan:
+        """Return what has to be masked in the rows of ``bound``."""
+        return masking.plan(bound, catalog, self.sensitive(catalog), self.policy.strategies)
+
+    # -- catalogs, shared by the connections to one database
+
+    def catalog_of(self, seat: Seat) -> Catalog | None:
+        """Return the newest snapshot of the database behind ``seat``."""
+        return self._catalogs.get(_database(seat))
+
+    def share_catalog(self, seat: Seat, catalog: Catalog) -> None:
+        """Let other connections to the same database use ``catalog``."""
+        self._catalogs[_database(seat)] = catalog
+
+    # -- what applications ask
+
+    def check(
+        self,
+        sql: Query,
+        params: Params | None = None,
+        *,
+        identity: Identity | None = None,
+        connection: Connection[Any] | None = None,
+    ) -> Decision:
+        """Say what would be decided about ``sql``, without running it.
+
+        With a ``connection`` its catalog is read and masked columns are known; without one only the
+        grammar speaks.
+        """
+        if connection is None:
+            return self._check_text(sql, params, identity)
+        with connection.lock:
+            return connection.wait(self._check_gen(sql, params, identity, connection))
+
+    async def acheck(
+        self,
+        sql: Query,
+        params: Params | None = None,
+        *,
+        identity: Identity | None = None,
+        connection: AsyncConnection[Any] | None = None,
+    ) -> Decision:
+        """Do what :meth:`check` does, for async connections."""
+        if connection is None:
+            return self._check_text(sql, params, identity)
+        async with connection.lock:
+            return await connection.wait(self._check_gen(sql, params, identity, connection))
+
+    def _check_gen(
+        self,
+        sql: Query,
+        params: Params | None,
+        identity: Identity | None,
+        connection: Connection[Any] | AsyncConnection[Any],
+    ) -> PQGen[Decision]:
+        seat = connection._seat
+        call = pipeline.Call(*convert(sql, params, connection))
+        caller = identity or seat.caller()
+        try:
+            known = yield from pipeline.what(call, caller, seat)
+        except GovernanceError as error:
+            if error.decision is not None:
+                return error.decision
+            return _unreadable(call.text, error, self.policy.version)
+        return pipeline.may(call, known, self)
+
+    def _check_text(self, sql: Query, params: Params | None, identity: Identity | None) -> Decision:
+        call = pipeline.Call(*convert(sql, params))
+        caller = identity or acting() or self.default_identity
+        try:
+            statement = statements.read(call.text.decode(), self._limits)
+        except (Unreadable, UnicodeDecodeError) as error:
+            return _unreadable(call.text, error, self.policy.version)
+        known = pipeline.Known(
+            statement=statement,
+            bound=None,
+            plan=masking.OPEN,
+            request=Request(statement=statement, identity=standing(caller)),
+        )
+        return pipeline.may(call, known, self)
+
+    # -- life
+
+    def reload(self) -> None:
+        """Read the policy file again; a file that cannot be used leaves the old policy in force.
+
+        Raises:
+            PolicyError: the file cannot be used.
+        """
+        if self._source is not None:
+            policy = policies.load(self._source)
+            self._install(policy)
+            self.trail.policy_changed(policy)
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Wait up to ``timeout`` seconds until every span is made; return whether that was long enough."""
+        return self.trail.flush(timeout)
+
+    def close(self) -> None:
+        """Seal the journal. Statements after that open a new segment."""
+        self.trail.close()
+
+    def stats(self) -> dict[str, int]:
+        """Return counters: records, spans, refusals, texts and catalogs held."""
+        return {**self.trail.stats(), "statements": len(self._read), "catalogs": len(self._catalogs)}
+
+
+def _database(seat: Seat) -> tuple[object, ...]:
+    pgconn = seat.pgconn
+    return (pgconn.host, pgconn.hostaddr, pgconn.port, pgconn.db)
+
+
+def _unreadable(text: bytes, error: BaseException, version: str) -> Decision:
+    rule = getattr(error, "rule", "statement.encoding")
+    return Decision(
+        verdict=policies.Verdict.BLOCK,
+        rule=rule,
+        reason=getattr(error, "reason", str(error)),
+        remedy=getattr(error, "remedy", "send text in the client encoding"),
+        statement=statements.unread(text),
+        policy=version,
+    )
+
+
+_default: Governor | None = None
+_default_lock = threading.Lock()
+
+
+def configure(governor: Governor | None) -> None:
+    """Make ``governor`` the process's own: the one ``connect()`` uses where none is given.
+
+    ``None`` goes back to what environment and configuration say, read at the next connection.
+    """
+    global _default  # noqa: PLW0603 - the process has one default, as psycopg has one ``adapters``
+    with _default_lock:
+        _default = governor
+
+
+def default_governor() -> Governor:
+    """Return the process's governor, made from environment and configuration when it is first needed.
+
+    Raises:
+        PolicyError: the configuration cannot be used. Nothing falls back to something weaker.
+    """
+    global _default  # noqa: PLW0603 - see configure()
+    with _default_lock:
+        if _default is None:
+            _default = Governor.configured()
+        return _default

@@ -1,0 +1,229 @@
+"""What has to be masked in the rows of one statement, and what cannot be masked and is refused.
+
+A plan rests on lineage (:mod:`governed_db.catalog.bind`): a sensitive column that is handed out plainly is
+masked where it comes out; any other use of it is refused, because its value would show in a form no mask
+can follow: computed, compared, sorted, counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from governed_db.catalog.bound import Bound, Output, Source
+from governed_db.catalog.context import memo
+from governed_db.catalog.model import Catalog, Relation
+from governed_db.catalog.views import closure, unchanged
+from governed_db.masking.model import ColumnMask, MaskPlan, Refusal, Sensitivity, Strategy
+from governed_db.statement.facts import EffectKind
+
+UNTOLD = "a result whose columns cannot be told"
+
+# From the one that shows least: what a column with several labels is masked by.
+_STRICTEST = (Strategy.NULLIFY, Strategy.REDACT, Strategy.PARTIAL)
+
+
+def plan(
+    bound: Bound,
+    catalog: Catalog,
+    sensitive: Mapping[Source, Sensitivity],
+    strategies: Mapping[str, Strategy],
+) -> MaskPlan:
+    """Return the plan for ``bound``.
+
+    ``origins`` holds, per output, every (table OID, column number) that libpq may report for it: the
+    columns it can come from, as the statement names them (a view's own column for a view). libpq may
+    report none (OID 0) for any column; a report outside the set means that the server understood the
+    statement otherwise, and the result has to be withheld. ``None`` as a whole: there is no account of
+    the result's columns, and libpq must report nothing sensitive.
+
+    Args:
+        bound: a statement against ``catalog``.
+        catalog: the snapshot it was bound against.
+        sensitive: columns of tables, and of views where a view's own column was recognised.
+        strategies: by label; labels that are not in it are redacted.
+    """
+    if not sensitive:
+        return MaskPlan(origins=_origins(bound))
+    tell = _Teller(catalog, sensitive)
+    touched = any(tell.guarded(use.relation) for use in bound.relations)
+    masks: list[ColumnMask] = []
+    refusals: dict[Refusal, None] = {}
+    for index, output in enumerate(bound.outputs or ()):
+        labelled = tell.of(output)
+        if not labelled:
+            continue
+        if output.plain:
+            masks.append(_mask(index, output, labelled, tell, strategies))
+        else:
+            refusals.update(dict.fromkeys(_computed(output, labelled, tell)))
+    used: dict[Refusal, None] = {}
+    for use in bound.uses:
+        for base, why in tell.reasons(use.source):
+            used[
+                Refusal(column=tell.name(base), label=why.label, clause=use.clause, location=use.location)
+            ] = None
+    # A use names the clause and its place; what is computed from it needs no second word.
+    spoken = {r.column for r in used}
+    used.update((r, None) for r in refusals if r.column not in spoken)
+    used.update((r, None) for r in _untold(bound, touched, tell))
+    return MaskPlan(
+        masks=tuple(masks),
+        refusals=tuple(used),
+        origins=_origins(bound),
+        scrub_errors=touched or not bound.complete or bound.outputs is None or _opaque(bound),
+    )
+
+
+def _origins(bound: Bound) -> tuple[frozenset[tuple[int, int]] | None, ...] | None:
+    if bound.outputs is None:
+        return None
+    found: list[frozenset[tuple[int, int]]] = []
+    for output in bound.outputs:
+        columns = {(s.relation, s.column) for s in output.sources}
+        if not output.plain:
+            columns |= {(s.relation, 0) for s in output.sources}  # libpq's account of a whole-row reference
+        found.append(frozenset(columns))
+    return tuple(found)
+
+
+def _mask(
+    index: int,
+    output: Output,
+    labelled: list[tuple[Source, Source, Sensitivity]],
+    tell: _Teller,
+    strategies: Mapping[str, Strategy],
+) -> ColumnMask:
+    def strategy(why: Sensitivity) -> Strategy:
+        return strategies.get(why.label, Strategy.REDACT)
+
+    handed, base, why = min(labelled, key=lambda entry: (_STRICTEST.index(strategy(entry[2])), entry[1]))
+    chosen = strategy(why)
+    if chosen is Strategy.PARTIAL and not all(unchanged(tell.catalog, source) for source, _, _ in labelled):
+        chosen = Strategy.REDACT  # what a view computed has another shape: a part of it may be all of it
+    return ColumnMask(
+        index=index,
+        name=tell.name(base),
+        label=why.label,
+        strategy=chosen,
+        sources=output.sources,
+        type_oid=tell.type_oid(handed),
+    )
+
+
+def _computed(
+    output: Output, labelled: list[tuple[Source, Source, Sensitivity]], tell: _Teller
+) -> Iterator[Refusal]:
+    for _, base, why in labelled:
+        clause = f"the computed column {output.name}"
+        yield Refusal(column=tell.name(base), label=why.label, clause=clause, location=-1)
+
+
+def _untold(bound: Bound, touched: bool, tell: _Teller) -> Iterator[Refusal]:
+    kinds = {effect.kind for effect in bound.effects}
+    if bound.outputs is None and kinds & {EffectKind.FETCH, EffectKind.EXECUTE}:
+        # What a cursor or a prepared statement hands out was said elsewhere; who knows it makes the plan.
+        yield Refusal(column="a column of an earlier statement", label="UNKNOWN", clause=UNTOLD, location=-1)
+    elif bound.outputs is None and touched:
+        relation = next(u.relation for u in bound.relations if tell.guarded(u.relation))
+        yield Refusal(column=f"{relation}.*", label=tell.guarded(relation), clause=UNTOLD, location=-1)
+    if not bound.complete:
+        first = next((u.relation for u in bound.relations if tell.guarded(u.relation)), None)
+        column = "a column that is not known" if first is None else f"{first}.*"
+        label = "UNKNOWN" if first is None else tell.guarded(first)
+        clause = f"a statement that is not understood ({bound.incomplete_because})"
+        yield Refusal(column=column, label=label, clause=clause, location=-1)
+
+
+def _opaque(bound: Bound) -> bool:
+    """Return whether something runs whose errors may speak of other tables: a function, a trigger, a rule."""
+    return any(
+        effect.kind in (EffectKind.FUNCTION, EffectKind.CALL, EffectKind.DO) for effect in bound.effects
+    )
+
+
+class _Teller:
+    """Says what is sensitive, through views and inheritance, and remembers it while one plan is made."""
+
+    def __init__(self, catalog: Catalog, sensitive: Mapping[Source, Sensitivity]) -> None:
+        self.catalog = catalog
+        self.sensitive = sensitive
+        self.memo = memo(catalog)
+        self.known: dict[Source, list[tuple[Source, Sensitivity]]] = {}
+        self.labels: dict[int, str] = {}
+
+    def of(self, output: Output) -> list[tuple[Source, Source, Sensitivity]]:
+        """Return the sensitive sources of ``output``: as named, the column that is sensitive, and why."""
+        return [(source, *hit) for source in sorted(output.sources) for hit in self.reasons(source)]
+
+    def why(self, source: Source) -> tuple[Source, Sensitivity] | None:
+        """Return the sensitive column that ``source`` is or, first of several, comes from, with why."""
+        return next(iter(self.reasons(source)), None)
+
+    def reasons(self, source: Source) -> list[tuple[Source, Sensitivity]]:
+        """Return every sensitive column that ``source`` is or comes from, with why."""
+        if source not in self.known:
+            reached = sorted(closure(self.catalog, source), key=lambda s: (s != source, s))
+            self.known[source] = [hit for s in reached if (hit := self._inherited(s)) is not None]
+        return self.known[source]
+
+    def _inherited(self, source: Source) -> tuple[Source, Sensitivity] | None:
+        if source.column == 0:
+            return self._any_of(source.relation)
+        direct = self.sensitive.get(source)
+        if direct is not None:
+            return source, direct
+        relation = self.catalog.relations.get(source.relation)
+        if relation is None or not (relation.parents or relation.oid in self.memo.children):
+            return None
+        name = next((c.name for c in relation.columns if c.number == source.column), None)
+        for member in self._family(relation):
+            column = member.column(name) if name is not None else None
+            if (
+                column is not None
+                and (hit := self.sensitive.get(Source(member.oid, column.number))) is not None
+            ):
+                return Source(member.oid, column.number), hit
+        return None
+
+    def _any_of(self, oid: int) -> tuple[Source, Sensitivity] | None:
+        relation = self.catalog.relations.get(oid)
+        columns = relation.columns if relation is not None else ()
+        return next((hit for c in columns if (hit := self.why(Source(oid, c.number))) is not None), None)
+
+    def _family(self, relation: Relation) -> list[Relation]:
+        """Return every table that shares rows with ``relation``: parents, children, theirs, sorted."""
+        found = {relation.oid: relation}
+        todo = [relation]
+        while todo:
+            current = todo.pop()
+            parents = (self.catalog.relations.get(p) for p in current.parents)
+            for other in (*parents, *self.memo.children.get(current.oid, ())):
+                if other is not None and other.oid not in found:
+                    found[other.oid] = other
+                    todo.append(other)
+        return [found[oid] for oid in sorted(found)]
+
+    def guarded(self, relation: Relation) -> str:
+        """Return the label of a sensitive column of ``relation``, "" if it has none."""
+        if relation.oid not in self.labels:
+            hit = self._any_of(relation.oid)
+            self.labels[relation.oid] = "" if hit is None else hit[1].label
+        return self.labels[relation.oid]
+
+    def name(self, source: Source) -> str:
+        """Return ``schema.relation.column``."""
+        relation = self.catalog.relations[source.relation]
+        column = next((c.name for c in relation.columns if c.number == source.column), "*")
+        return f"{relation}.{column}"
+
+    def type_oid(self, source: Source) -> int:
+        """Return the type of a column, the base type of a domain; 0 where it is not known."""
+        relation = self.catalog.relations.get(source.relation)
+        columns = relation.columns if relation is not None else ()
+        oid = next((c.type_oid for c in columns if c.number == source.column), 0)
+        for _ in range(32):  # domains over domains
+            type_ = self.catalog.types.get(oid)
+            if type_ is None or type_.kind != "d":
+                break
+            oid = type_.base
+        return oid

@@ -1,0 +1,396 @@
+"""The way of a statement, top to bottom.
+
+Every path by which a caller can send SQL leads through :func:`clear`, and nothing is sent without the
+:class:`Run` it returns::
+
+    WHO    seat.caller()          the identity in force: acting_as, else the connection's, else the default
+    WHAT   what()                 facts from PostgreSQL's grammar, then from this database's catalog
+    MAY    may()                  the policy's decision, and the mask plan's refusals
+    AGREED agreed()               people, where the decision asks for them
+    NOTED  trail.intent()         on record BEFORE anything is sent
+    RUN    the driver             psycopg sends it; ``Run.guard`` says within which bounds
+    MASK   ``Run.plan``           applied by the driver as values load
+    NOTED  run.finish()           the outcome
+
+The functions are generators only because the catalog may have to be read on the caller's own connection
+(:meth:`Seat.bind`); they wait for nothing else, and sync and async connections drive the same ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from attrs import define, field, frozen
+from psycopg.abc import Buffer, PQGen
+
+from governed_db.approval.request import ApprovalRequest, ask, bind
+from governed_db.catalog.bound import Bound, Source
+from governed_db.errors import (
+    ApprovalDenied,
+    ApprovalRequired,
+    GovernanceError,
+    MaskedColumnRefused,
+    QueryCanceled,
+    StatementBlocked,
+)
+from governed_db.identity.model import Identity, standing
+from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
+from governed_db.policy.model import Decision, Request, Verdict
+from governed_db.statement import Statement, Unreadable
+
+if TYPE_CHECKING:
+    from governed_db.governor import Governor
+
+
+@frozen
+class Call:
+    """What a caller wants sent: the very bytes, and the values bound to them."""
+
+    text: bytes
+    types: tuple[int, ...] = ()
+    params: Sequence[Buffer | None] | None = field(default=None, repr=False)
+    copies: bool = False  # through copy(): only there can rows travel outside of results
+    executions: int = 1  # parameter sets known to follow (executemany)
+
+
+@define(kw_only=True, eq=False)
+class Known:
+    """What stays true of one text for one standing: cached, because none of it depends on the moment.
+
+    ``template`` is the trail's: what its records of this text by one caller have in common.
+    """
+
+    statement: Statement
+    bound: Bound | None
+    plan: MaskPlan
+    sensitive: Mapping[Source, Sensitivity] = field(factory=dict, repr=False)
+    request: Request
+    template: tuple[Identity, Any] | None = None
+
+
+@define(eq=False)
+class Run:
+    """One statement between its intent and its outcome."""
+
+    call: Call
+    identity: Identity
+    statement: Statement | None
+    decision: Decision | None
+    plan: MaskPlan = OPEN
+    sensitive: Mapping[Source, Sensitivity] = field(factory=dict, repr=False)
+    bound: Bound | None = None
+    approval_id: str = ""
+    guard: int | None = None  # rows it may write before it is rolled back; None: proven or unlimited
+    intent: object = None  # the trail's own handle
+    started: int = field(factory=time.monotonic_ns)
+    rows_returned: int = 0
+    rows_affected: int = 0
+    executions: int = 0
+    outstanding: int = 0  # results still to come
+    open_ended: bool = False  # more executions may follow (executemany), or rows (stream, copy)
+    finished: bool = False
+    on_finish: Callable[[Run, str, BaseException | None], None] | None = field(default=None, repr=False)
+
+    def finish(self, status: str = "ok", error: BaseException | None = None) -> None:
+        """Put the outcome on record, once. ``status``: ok, error, cancelled, refused, unknown."""
+        if self.finished:
+            return
+        self.finished = True
+        if self.on_finish is not None:
+            self.on_finish(self, status, error)
+
+    def fail(self, error: BaseException) -> None:
+        """Put the outcome of a run that ended in ``error`` on record."""
+        cancelled = isinstance(error, (QueryCanceled, KeyboardInterrupt, GeneratorExit))
+        self.open_ended = False
+        self.finish("cancelled" if cancelled else "error", error)
+
+
+class Seat(Protocol):
+    """One connection, as the way sees it."""
+
+    governor: Governor
+
+    def caller(self) -> Identity:
+        """Return who asks, now."""
+        ...
+
+    def decode(self, text: bytes) -> str:
+        """Return ``text`` as the server will read it; raises :class:`Unreadable` if it cannot."""
+        ...
+
+    def keep_up(self) -> PQGen[None]:
+        """Refresh what is known of the session and of the database where that is due."""
+        ...
+
+    def recall(self, call: Call, caller: Identity) -> Known | None:
+        """Answer from the cache."""
+        ...
+
+    def bind(self, statement: Statement, caller: Identity) -> PQGen[Known]:
+        """Resolve names against this database; may read its catalog."""
+        ...
+
+    def keep(self, call: Call, caller: Identity, known: Known) -> None:
+        """Cache ``known``."""
+        ...
+
+    def standing(self) -> tuple[str, ...]:
+        """Return what names mean here: database, role, search path."""
+        ...
+
+
+def clear(call: Call, seat: Seat) -> PQGen[Run]:
+    """Take one call as far as its intent on record, or refuse it with nothing sent.
+
+    Raises:
+        GovernanceError: one of its subclasses; the refusal is on record.
+    """
+    governor = seat.governor
+    caller = seat.caller()
+    known = yield from what(call, caller, seat)
+    decision = may(call, known, governor)
+    limit = guard(call, known, decision)
+    approval_id = ""
+    if decision.verdict is not Verdict.ALLOW or limit is not None:
+        decision, approval_id = agreed(call, caller, known, decision, seat)
+        limit = guard(call, known, decision)
+    run = Run(
+        call=call,
+        identity=caller,
+        statement=known.statement,
+        decision=decision,
+        plan=known.plan,
+        sensitive=known.sensitive,
+        bound=known.bound,
+        approval_id=approval_id,
+        guard=limit,
+    )
+    governor.trail.intent(run, seat, known)
+    return run
+
+
+def watch(call: Call, seat: Seat) -> Run:
+    """The way under ``observe``: nothing is looked up, refused or changed; what there is goes on record."""
+    governor = seat.governor
+    caller = seat.caller()
+    known = seat.recall(call, caller)
+    if known is None:
+        try:
+            statement = governor.read(call.text, seat)
+        except Exception as error:  # noqa: BLE001 - under observe a mistake of ours costs a record, never a statement
+            unreadable = error if isinstance(error, Unreadable) else Unreadable("statement.failed", type(error).__name__, "")
+            governor.trail.attempt(call, caller, seat, unreadable)
+            run = Run(call=call, identity=caller, statement=None, decision=None)
+            governor.trail.intent(run, seat)
+            return run
+        known = Known(
+            statement=statement, bound=None, plan=OPEN, request=Request(statement=statement, identity=standing(caller))
+        )
+        seat.keep(call, caller, known)
+    try:
+        decision: Decision | None = governor.decide(known.request)
+    except GovernanceError:
+        decision = None
+    run = Run(call=call, identity=caller, statement=known.statement, decision=decision)
+    governor.trail.intent(run, seat, known)
+    return run
+
+
+def what(call: Call, caller: Identity, seat: Seat) -> PQGen[Known]:
+    """Understand the text: from the cache, else the grammar, else the catalog as well."""
+    yield from seat.keep_up()
+    known = seat.recall(call, caller)
+    if known is not None:
+        return known
+    try:
+        statement = seat.governor.read(call.text, seat)
+        known = yield from seat.bind(statement, caller)
+    except Unreadable as unreadable:
+        raise _unread(call, caller, seat, unreadable) from None
+    except (RecursionError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        # A mistake of ours in reading must never be a way past the policy, nor look like the caller's.
+        unreadable = Unreadable(
+            "statement.failed",
+            f"the statement could not be analysed ({type(error).__name__})",
+            "write it more simply, and report the statement as a defect of governed_db",
+        )
+        raise _unread(call, caller, seat, unreadable) from error
+    seat.keep(call, caller, known)
+    return known
+
+
+def may(call: Call, known: Known, governor: Governor) -> Decision:
+    """Ask the policy; then hold the statement against its mask plan and the row cap."""
+    decision = governor.decide(known.request)
+    if decision.verdict is Verdict.BLOCK:
+        return decision
+    if decision.masked and known.plan.refusals:
+        return _masked(decision, known)
+    if decision.masked and call.copies and known.plan.masks:
+        return _copied(decision, known)
+    if decision.verdict is Verdict.ALLOW and decision.row_cap is not None:
+        return _capped(decision, call, known)
+    return decision
+
+
+def agreed(
+    call: Call, caller: Identity, known: Known, decision: Decision, seat: Seat
+) -> tuple[Decision, str]:
+    """Return the decision that an approval turned into an allow, or refuse.
+
+    Raises:
+        StatementBlocked, MaskedColumnRefused: the policy says no; people are not asked.
+        ApprovalRequired: people have not answered yet.
+        ApprovalDenied: they said no.
+    """
+    governor = seat.governor
+    if decision.verdict is Verdict.BLOCK:
+        _refuse(call, caller, known, decision, seat, None)
+    digest = bind(call.text, call.params or (), call.types, caller, decision, seat.standing())
+    answer = governor.approvals.claim(digest)
+    if answer is None and decision.verdict is Verdict.ALLOW:
+        return decision, ""  # it runs under its row cap, as it would without anybody's word
+    if answer is None:
+        request = governor.approvals.file(ask(digest, caller, decision))
+        _refuse(call, caller, known, decision, seat, request)
+    if not answer.granted:
+        governor.trail.refusal(call, caller, known, decision, seat, "ApprovalDenied")
+        raise ApprovalDenied(
+            f"{answer.by} denied {answer.request.id}" + (f": {answer.reason}" if answer.reason else ""),
+            decision=decision,
+        )
+    reason = f"approved by {answer.by} ({answer.request.id})"
+    return (
+        decision.replace(verdict=Verdict.ALLOW, reason=reason, row_cap=None, remedy=""),
+        answer.request.id,
+    )
+
+
+def guard(call: Call, known: Known, decision: Decision) -> int | None:
+    """Return the rows after which the run is rolled back, ``None`` where a proof or the policy needs none."""
+    if decision.verdict is not Verdict.ALLOW or decision.row_cap is None or not known.statement.writes:
+        return None
+    rows = known.bound.rows if known.bound is not None else None
+    if rows is not None and rows * call.executions <= decision.row_cap:
+        return None
+    return decision.row_cap
+
+
+def over_cap(run: Run, rows: int, cap: int, seat: Seat) -> ApprovalRequired:
+    """Make the error for a guarded run that was rolled back because it touched ``rows`` rows."""
+    assert run.decision is not None
+    assert run.statement is not None
+    decision = run.decision.replace(
+        verdict=Verdict.NEEDS_APPROVAL,
+        rule=run.decision.rule,
+        reason=f"{run.statement.tag} touched {rows} rows; this caller may write {cap} without"
+        " approval. It was rolled back",
+        remedy=f"narrow the WHERE to at most {cap} rows, or have the request approved and run it again",
+        retryable=True,
+    )
+    return required(run.call, run.identity, decision, seat)
+
+
+def required(call: Call, caller: Identity, decision: Decision, seat: Seat) -> ApprovalRequired:
+    """File the request for ``decision`` and make the error that carries it."""
+    digest = bind(call.text, call.params or (), call.types, caller, decision, seat.standing())
+    request = seat.governor.approvals.file(ask(digest, caller, decision))
+    return ApprovalRequired(_sentence(decision, request), decision=decision, request=request)
+
+
+def _unread(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) -> StatementBlocked:
+    seat.governor.trail.attempt(call, caller, seat, unreadable)
+    return StatementBlocked(
+        f"{unreadable.reason} [rule {unreadable.rule}]. {unreadable.remedy}.",
+        rule=unreadable.rule,
+        remedy=unreadable.remedy,
+    )
+
+
+def _refuse(
+    call: Call,
+    caller: Identity,
+    known: Known,
+    decision: Decision,
+    seat: Seat,
+    request: ApprovalRequest | None,
+) -> NoReturn:
+    error: GovernanceError
+    if request is not None:
+        error = ApprovalRequired(_sentence(decision, request), decision=decision, request=request)
+    elif decision.rule.startswith("masking."):
+        error = MaskedColumnRefused(_sentence(decision), decision=decision)
+    else:
+        error = StatementBlocked(_sentence(decision), decision=decision)
+    seat.governor.trail.refusal(call, caller, known, decision, seat, type(error).__name__)
+    raise error
+
+
+def _sentence(decision: Decision, request: ApprovalRequest | None = None) -> str:
+    """One message: which part, which rule, what would pass, whether trying again can help."""
+    parts = [f"{decision.reason.rstrip('.')} [rule {decision.rule}]."]
+    if decision.remedy:
+        parts.append(f"{decision.remedy[:1].upper()}{decision.remedy[1:].rstrip('.')}.")
+    if request is not None:
+        who = f" by {' or '.join(request.approvers)}" if request.approvers else ""
+        parts.append(f"Approval request {request.id} waits to be answered{who}.")
+    if not decision.retryable:
+        parts.append("Trying the same again will not help.")
+    return " ".join(parts)
+
+
+def _masked(decision: Decision, known: Known) -> Decision:
+    first = known.plan.refusals[0]
+    others = len(known.plan.refusals) - 1
+    where = f" at character {first.location + 1}" if first.location >= 0 else ""
+    more = f" (and {others} more)" if others else ""
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule="masking.derived",
+        reason=f"{first.column} holds {first.label} and is masked for this caller, but {first.clause}"
+        f" uses its value{where}{more}",
+        remedy=f"select {first.column.rpartition('.')[2]} itself (it comes back masked) and filter, join,"
+        " group or compute with columns that are not masked, such as the key",
+        retryable=False,
+    )
+
+
+def _copied(decision: Decision, known: Known) -> Decision:
+    names = ", ".join(m.name for m in known.plan.masks)
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule="masking.copy",
+        reason=f"COPY hands out raw bytes, and {names} is masked for this caller",
+        remedy="read it with SELECT, which masks it, or COPY (SELECT ...) without the masked columns",
+        retryable=False,
+    )
+
+
+def _capped(decision: Decision, call: Call, known: Known) -> Decision:
+    cap = decision.row_cap
+    statement = known.statement
+    rows = known.bound.rows if known.bound is not None else None
+    proven = statement.rows_listed if rows is None else rows
+    if cap is None or not statement.writes:
+        return decision
+    if proven is None and not statement.countable:
+        return decision.replace(
+            verdict=Verdict.NEEDS_APPROVAL,
+            reason=f"{statement.tag} writes in a place where the server does not report how many rows it"
+            f" touches, and this caller may write {cap} without approval",
+            remedy="write with one plain INSERT, UPDATE or DELETE per statement, or have the request"
+            " approved and run it again",
+            retryable=True,
+        )
+    if proven is None or proven * call.executions <= cap:
+        return decision
+    return decision.replace(
+        verdict=Verdict.NEEDS_APPROVAL,
+        reason=f"{known.statement.tag} writes up to {proven * call.executions} rows; this caller may write"
+        f" {cap} without approval",
+        remedy=f"write at most {cap} rows at a time, or have the request approved and run it again",
+        retryable=True,
+    )

@@ -1,0 +1,67 @@
+"""What a policy file settles besides rules: masking, limits, the journal, the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+from governed_db.identity.model import Identity
+from governed_db.masking.model import Strategy
+from governed_db.policy.rules import IdentityCondition
+
+
+@frozen(kw_only=True)
+class MaskingSettings:
+    """``[masking]``.
+
+    Attributes:
+        on: whether sensitive columns are masked at all.
+        derived: what becomes of a sensitive column that is used otherwise than by handing it out.
+        unmasked: who reads unmasked.
+        columns: ``schema.relation.column``, unquoted, to the label somebody gave it, or to ``None`` for
+            "not sensitive".
+        strategies: label to strategy.
+    """
+
+    on: bool = True
+    derived: str = "refuse"
+    unmasked: tuple[IdentityCondition, ...] = ()
+    columns: Mapping[str, str | None] = field(factory=dict)
+    strategies: Mapping[str, Strategy] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class AuditSettings:
+    """``[audit]``. ``directory`` is ``None`` where the state folder decides."""
+
+    on_failure: str = "refuse"
+    directory: Path | None = None
+
+
+@frozen(kw_only=True)
+class CatalogSettings:
+    """``[catalog]``. ``max_age``: seconds a snapshot is believed while nothing tells of a change.
+
+    2.0 is the exposure window for definitions changed by other sessions that the documentation names.
+    """
+
+    max_age: float = 2.0
+
+
+@frozen(kw_only=True)
+class Settings:
+    """Everything a policy holds besides its rules.
+
+    ``limits`` is handed to the reader of statements as it stands (max_bytes, max_tokens, max_depth); what
+    is not in it keeps the reader's default.
+    """
+
+    enforce: bool = True
+    identity: Identity | None = None
+    services: frozenset[str] = frozenset()
+    masking: MaskingSettings = MaskingSettings()
+    limits: Mapping[str, int] = field(factory=dict)
+    audit: AuditSettings = AuditSettings()
+    catalog: CatalogSettings = CatalogSettings()
