@@ -1,4 +1,4 @@
-"""A shop with sensitive columns, seen through views, inheritance and temporary tables: for binding and masking."""
+"""A shop with sensitive columns, seen through views, inheritance and temporary tables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ CREATE VIEW public.directory AS SELECT id, name, email AS contact FROM public.cu
 CREATE VIEW public.mailing AS SELECT id, contact AS address FROM public.directory WHERE contact IS NOT NULL;
 CREATE VIEW public.domains AS SELECT id, split_part(email, '@', 2) AS domain, country FROM public.customers;
 CREATE VIEW public.countries AS SELECT country, count(*) AS n FROM public.customers GROUP BY country;
-CREATE VIEW public.ranked AS SELECT id, rank() OVER w AS place FROM public.customers WINDOW w AS (ORDER BY email);
+CREATE VIEW public.ranked AS SELECT id, rank() OVER w AS place FROM public.customers
+    WINDOW w AS (ORDER BY email);
 CREATE VIEW public.flagged AS SELECT o.id,
     EXISTS (SELECT 1 FROM public.customers c WHERE c.id = o.customer_id AND c.phone LIKE '+4%') AS flag
     FROM public.orders o;
@@ -54,7 +55,8 @@ CREATE TABLE public.ruled (id int PRIMARY KEY);
 CREATE RULE quiet AS ON DELETE TO public.ruled DO INSTEAD NOTHING;
 CREATE TABLE public.owners (id int PRIMARY KEY);
 CREATE TABLE public.owned (id int PRIMARY KEY, owner int REFERENCES public.owners ON DELETE CASCADE);
-CREATE FUNCTION public.initials(public.customers) RETURNS text LANGUAGE sql STABLE AS 'SELECT left($1.name, 1)';
+CREATE FUNCTION public.initials(public.customers) RETURNS text LANGUAGE sql STABLE
+    AS 'SELECT left($1.name, 1)';
 CREATE FUNCTION public.lookup(bigint, OUT found text, OUT since date) LANGUAGE sql STABLE
     AS 'SELECT email, current_date FROM public.customers WHERE id = $1';
 CREATE FUNCTION public.same(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
@@ -96,7 +98,7 @@ class Shop:
         return plan(bound, self.catalog, self.sensitive, STRATEGIES)
 
     def name(self, source: Source) -> str:
-        """Write a source as the corpora do: system columns by name, ``public`` left out, ``pg_temp`` for ours."""
+        """Write a source as the corpora do: ``public`` left out, ``pg_temp`` for our temporary schema."""
         return self.names.get(source, f"{source.relation}.{source.column}")
 
 
@@ -153,7 +155,7 @@ def cases(name: str) -> list[dict[str, Any]]:
 
 
 def written(shop: Shop, bound: Bound) -> list[str] | None:
-    """Write outputs as the corpora do: ``name = a.b`` for a plain one, ``name ~ a.b + c.d`` for a computed one."""
+    """Write outputs as the corpora do: ``name = a.b`` if plain, ``name ~ a.b + c.d`` if computed."""
     if bound.outputs is None:
         return None
     return [

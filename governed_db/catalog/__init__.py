@@ -1,5 +1,6 @@
 """WHAT, continued: what this database says the names are."""
 
+from governed_db.catalog.bind import bind
 from governed_db.catalog.bound import Bound, FunctionUse, Output, RelationUse, Source, Use
 from governed_db.catalog.model import Cast, Catalog, Column, Function, Operator, Relation, Session, Type
 from governed_db.catalog.queries import DIGEST, RECOVER, SESSION, SNAPSHOT, SNAPSHOT_IN_TRANSACTION, session
@@ -27,6 +28,7 @@ __all__ = [
     "TornSnapshot",
     "Type",
     "Use",
+    "bind",
     "build",
     "session",
     "unvetted",

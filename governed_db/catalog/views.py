@@ -149,7 +149,7 @@ def unchanged(catalog: Catalog, source: Source) -> bool:
 
 
 def _below(catalog: Catalog, source: Source) -> tuple[frozenset[Source], bool]:
-    """Return the sources of a view's column and whether it is one of them unchanged; of a table's, nothing."""
+    """Return the sources of a view's column and whether it is one of them unchanged; a table's has none."""
     relation = catalog.relations.get(source.relation)
     if relation is None or not is_view(relation):
         return NOTHING, True

@@ -185,7 +185,8 @@ class GovernedCursor(BaseCursor[Any, Any]):
         for result in results:
             if result.status == TUPLES_OK:
                 run.rows_returned += result.ntuples
-            run.rows_affected += result.command_tuples or 0
+            if run.statement is None or run.statement.writes:
+                run.rows_affected += result.command_tuples or 0
         if not run.outstanding and not run.open_ended and run.guard is None:
             try:
                 super()._set_results(results)

@@ -27,7 +27,8 @@ SNAPSHOT_TRIES = 5
 def session_and_digest(seat: Seat) -> PQGen[tuple[cat.Session, str]]:
     """Read the session's standing and the catalog's digest in one message."""
     session, digest = yield from _query(seat, cat.SESSION + b";\n" + cat.DIGEST, expected=2)
-    return cat.session(_rows(session)[0]), "".join(v or "" for v in _rows(digest)[0])
+    encoding = seat.pgconn._encoding  # that of the session; a snapshot sets its own
+    return cat.session(_rows(session, encoding)[0]), "".join(v or "" for v in _rows(digest, encoding)[0])
 
 
 def snapshot(seat: Seat, digest: str) -> PQGen[cat.Catalog]:
@@ -94,9 +95,8 @@ def _query(seat: Seat, text: bytes, expected: int = 0) -> PQGen[list[pq.abc.PGre
     return results
 
 
-def _rows(result: pq.abc.PGresult) -> Sequence[tuple[str | None, ...]]:
+def _rows(result: pq.abc.PGresult, encoding: str = "utf-8") -> Sequence[tuple[str | None, ...]]:
     fields = range(result.nfields)
-    encoding = "utf-8"
     return [
         tuple(_text(result.get_value(row, column), encoding) for column in fields)
         for row in range(result.ntuples)

@@ -86,6 +86,8 @@ def phrase(part: Part) -> str:
     called = " ".join(clean(w) for w in (name, target) if w)
     if not called and effect.kind is EffectKind.SELECT:
         called = "rows"
+    if not called and effect.kind is EffectKind.SET:
+        called = "what the text does not name"
     if not called:
         word = word.removesuffix(" of").removesuffix(" into").removesuffix(" from")
     place = f" at character {effect.location + 1}" if effect.location >= 0 else ""

@@ -100,8 +100,8 @@ class _Budget:
     def __init__(self) -> None:
         self.left = _BUDGET
 
-    def spend(self) -> bool:
-        self.left -= 1
+    def spend(self, nodes: int = 1) -> bool:
+        self.left -= nodes
         return self.left > 0
 
 
@@ -466,6 +466,8 @@ class _Place:
 
     def cte_is_bounded(self, body: Body, depth: int) -> bool:
         name = body.get("relname", "")
+        if not self.budget.spend(len(self.ctes)):
+            return False
         without = {k: v for k, v in self.ctes.items() if k != name}
         return evolve(self, ctes=without).bounded(self.ctes[name], depth + 1)
 

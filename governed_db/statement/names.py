@@ -244,6 +244,11 @@ def parameter(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Wor
     return _NOTHING
 
 
+def multiple_assignment(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
+    """Read the source of ``SET (a, b) = source`` once; the grammar has a copy of it in each column."""
+    return below(kind, body, scope) if body.get("colno", 1) == 1 else _NOTHING
+
+
 def partition(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
     """Note the partition that is attached or detached."""
     if "name" in body:
@@ -259,6 +264,7 @@ HANDLERS: dict[str, Handler] = {
     "Constraint": constraint,
     "FuncCall": function_call,
     "JoinExpr": join,
+    "MultiAssignRef": multiple_assignment,
     "ObjectWithArgs": signature,
     "ParamRef": parameter,
     "PartitionCmd": partition,

@@ -111,8 +111,9 @@ def _facts(
         scope = Scope(location=_first_byte(raw, text, tokens))
         statement = raw.get("stmt") or {}
         _walk(reading, effects.command(statement, scope, reading))
-        kind, body = nodes.unwrap(statement)
-        words = tags.tag(kind, body, reading, first_effect)
+        words = tags.tag(*nodes.unwrap(statement), reading, first_effect)
+        # A statement is found before its WITH; the text has them the other way round.
+        reading.effects[first_effect:] = sorted(reading.effects[first_effect:], key=_place)
         parts.append((words, first_relation, len(reading.relations)))
     found = reading.effects
     if not commands:
@@ -123,6 +124,10 @@ def _facts(
         reading.unknown[nodes.unwrap(commands[0].get("stmt") or {})[0] or "statement"] = None
     found.extend(Effect(kind=EffectKind.UNKNOWN, name=kind) for kind in reading.unknown)
     return tuple(found), reading, parts
+
+
+def _place(effect: Effect) -> int:
+    return effect.location
 
 
 def _walk(reading: Reading, work: list[Work]) -> None:

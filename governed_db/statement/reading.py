@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from attrs import evolve, field, frozen
@@ -124,6 +124,27 @@ def relation_name(var: Body) -> RelationName:
     return RelationName(var.get("schemaname") or None, var.get("relname", ""))
 
 
+class _Earlier(Mapping[str, Body]):
+    """The CTEs of one WITH up to one of them, without a copy for each."""
+
+    def __init__(self, outer: Mapping[str, Body], own: dict[str, tuple[int, Body]], stop: int) -> None:
+        self._outer, self._own, self._stop = outer, own, stop
+
+    def __getitem__(self, name: str) -> Body:
+        found = self._own.get(name)
+        return found[1] if found is not None and found[0] < self._stop else self._outer[name]
+
+    def __contains__(self, name: object) -> bool:
+        found = self._own.get(name)  # type: ignore[call-overload]  # any object is as good as a missing name
+        return (found is not None and found[0] < self._stop) or name in self._outer
+
+    def __iter__(self) -> Iterator[str]:
+        yield from {*self._outer, *(n for n, (at, _) in self._own.items() if at < self._stop)}
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def with_ctes(body: Body, scope: Scope) -> tuple[Scope, list[Work]]:
     """Return the scope of a statement below its WITH, and the WITH's queries to read before it.
 
@@ -133,14 +154,13 @@ def with_ctes(body: Body, scope: Scope) -> tuple[Scope, list[Work]]:
     if not clause:
         return scope, []
     ctes = [node["CommonTableExpr"] for node in clause.get("ctes", ())]
-    visible = dict(scope.ctes)
-    everything = {**visible, **{c["ctename"]: c["ctequery"] for c in ctes}}
+    everything = {**scope.ctes, **{c["ctename"]: c["ctequery"] for c in ctes}}
+    own = {c["ctename"]: (at, c["ctequery"]) for at, c in enumerate(ctes)}
     work: list[Work] = []
-    for cte in ctes:
-        here = everything if clause.get("recursive") else dict(visible)
+    for at, cte in enumerate(ctes):
+        here = everything if clause.get("recursive") else _Earlier(scope.ctes, own, at)
         inner = evolve(scope, ctes=here, location=cte.get("location", -1))
         kind, query = unwrap(cte["ctequery"])
         work.append((kind, query, inner if kind == "SelectStmt" else inner.noting("in a CTE")))
         work.append(("CommonTableExpr", {k: v for k, v in cte.items() if k != "ctequery"}, inner))
-        visible[cte["ctename"]] = cte["ctequery"]
     return evolve(scope, ctes=everything), work
