@@ -50,7 +50,9 @@ def contenders(dsn: str, folder: Path, names: list[str]) -> Iterator[list[Conten
                 conn = stack.enter_context(instrumented(dsn))
             else:
                 preset, _, kind = name.partition("/")
-                governor = Governor.preset(preset, state_dir=folder / name, tracer_provider=provider())
+                policy = folder / f"{preset}.toml"
+                policy.write_text(f'extends = "{preset}"\nservices = ["bench"]\n')
+                governor = Governor.load(policy, state_dir=folder / name, tracer_provider=provider())
                 stack.callback(governor.close)
                 identity = Identity(kind=kind, subject="bench")
                 conn = stack.enter_context(
@@ -134,7 +136,6 @@ def main() -> None:
     parser.add_argument("--without-otel", action="store_true", help="leave out the OpenTelemetry instrumentation")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres() as server:
-        config = Path(folder, "services.toml")
         dsn = server.conninfo()
         prepare(dsn)
         print(f"{'case':32} {'contender':20} {'median ms':>10} {'ratio':>7}")
@@ -146,7 +147,6 @@ def main() -> None:
                 pairs = zip(seconds[name], seconds["bare"], strict=True)
                 ratio = statistics.median(mine / bare for mine, bare in pairs)
                 print(f"{label:32} {name:20} {statistics.median(seconds[name]) * 1000:10.2f} {ratio:7.2f}")
-        del config
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ class Governor:
         settings = policy.settings
         self.policy = policy
         self.enforce = settings.enforce
+        self._momentary = policy.momentary
         self.max_age = settings.catalog.max_age
         self.default_identity = settings.identity or NOBODY
         self._limits = Limits(**settings.limits)
@@ -136,7 +137,7 @@ class Governor:
     def decide(self, request: Request) -> Decision:
         """Ask the policy. A policy that fails has not allowed anything."""
         try:
-            if self.policy.momentary:
+            if self._momentary:
                 request = evolve(request, now=datetime.now(UTC))
             return self.policy.decide(request)
         except GovernanceError:

@@ -80,7 +80,7 @@ SENSITIVE = {
 STRATEGIES = {"EMAIL_ADDRESS": Strategy.PARTIAL, "PHONE_NUMBER": Strategy.REDACT}
 
 
-@frozen
+@frozen(repr=False)
 class Shop:
     """One database with the schema above, as the catalog shows it."""
 

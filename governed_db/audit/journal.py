@@ -255,6 +255,8 @@ class Journal:
             OSError: no segment can be made. The old one is kept, to be taken along once that works.
         """
         details: dict[str, Any] = {"segment": segment.path.name, "how": tampered.reason}
+        # A spare was numbered before the new segment, and would be used after it.
+        self._supply.discard()
         # 4 KiB more than the old one: what it held and the event always fit.
         fresh = self._supply.make(segment.header.capacity + 4096)
         if tampered.whole:

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from governed_db.audit.record import RecordKind, Status
-from governed_db.audit.scan import Damage, Name, Stored, alive, names, scan
+from governed_db.audit.scan import Damage, Name, Stored, alive, begun, names, scan
 
 _STATEMENTS = frozenset({RecordKind.REFUSAL, RecordKind.ATTEMPT})
 
@@ -139,12 +139,18 @@ def _one_journal(segments: list[Name]) -> Iterator[dict[str, Any]]:
 
 
 def _scan_all(segments: list[Name]) -> Iterator[tuple[Name, Stored | Damage]]:
-    for name in sorted(segments, key=lambda n: n.index):
+    ordered = sorted(segments, key=lambda n: n.index)
+    for at, name in enumerate(ordered):
+        # Asked first: if the writer goes on to the next segment while this one is read, what it added here
+        # after we passed by would look as if it were missing. What was not begun yet is for the next reader.
+        more = any(begun(later.path) for later in ordered[at + 1 :])
         try:
             for found in scan(name.path):
                 yield name, found
         except FileNotFoundError:
             continue  # retired between the listing and now
+        if not more:
+            return
 
 
 def _record(payload: bytes) -> dict[str, Any] | None:

@@ -76,6 +76,16 @@ def alive(path: Path) -> bool:
         return _locked(file)
 
 
+def begun(path: Path) -> bool:
+    """Whether records were ever to be stored in this segment; false for one that is prepared, or gone."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            header = Header.unpack(file.read(HEADER_SIZE))
+    except FileNotFoundError:
+        return False
+    return header is None or header.state != PREPARED
+
+
 def scan(path: Path) -> Iterator[Stored | Damage]:
     """Yield a segment's records in order, with :class:`Damage` where there should be some and are not.
 
@@ -101,9 +111,11 @@ def scan(path: Path) -> Iterator[Stored | Damage]:
         offset = HEADER_SIZE
         while offset < end:
             found = _frame(fd, offset, end)
+            if found is None and living:
+                if not any(os.pread(fd, 8, offset)):
+                    return  # nothing yet
+                found = _frame(fd, offset, end)  # stored between the two looks
             if found is None:
-                if living and not any(os.pread(fd, 8, offset)):
-                    return  # what is being appended next, or nothing yet
                 following = _resume(fd, offset + 8, end)
                 if following is None:
                     break

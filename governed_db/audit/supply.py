@@ -73,6 +73,12 @@ class Supply:
             return None
         return spare
 
+    def discard(self) -> None:
+        """Delete the spare, if there is one."""
+        spare = self.take(0)
+        if spare is not None:
+            spare.discard()
+
     def retire(self, segment: Segment) -> None:
         """Have a full segment sealed by a thread."""
         self._sealing = [t for t in self._sealing if t.is_alive()]
@@ -88,9 +94,7 @@ class Supply:
 
     def close(self, segment: Segment | None) -> None:
         """Seal ``segment``, wait for those that are being sealed, and give the spare's space back."""
-        spare = self.take(0)
-        if spare is not None:
-            spare.discard()
+        self.discard()
         if segment is not None:
             self._seal(segment)
         self.settle()

@@ -15,6 +15,7 @@ from governed_db.audit.record import RecordKind, dump, instant, new_id
 from governed_db.policy.model import Decision
 
 _INTENT = b'{"v":%d,"kind":"intent",' % record.VERSION
+_OUTCOME = RecordKind.OUTCOME.value
 _REFUSAL = b'{"v":%d,"kind":"refusal",' % record.VERSION
 
 
@@ -126,7 +127,7 @@ def outcome(of: str, happened: Mapping[str, Any], *, at: int | None = None) -> b
     return dump(
         {
             "v": record.VERSION,
-            "kind": RecordKind.OUTCOME,
+            "kind": _OUTCOME,
             "of": of,
             "happened": happened,
             "at": instant(at),

@@ -66,8 +66,8 @@ def _bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
         outputs=outputs,
         uses=tuple(Use(u.source, u.clause, place(u.location)) for u in ctx.uses),
         unknown=tuple(ctx.unknown),
-        complete=statement.complete and not ctx.gaps,
-        incomplete_because=statement.incomplete_because or "; ".join(ctx.gaps[:3]),
+        complete=statement.complete and not ctx.incomplete,
+        incomplete_because=statement.incomplete_because or ctx.incomplete,
         rows=_proven(ctx),
         catalog_version=catalog.version,
     )

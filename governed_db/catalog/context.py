@@ -64,6 +64,9 @@ class Write:
         self.rows = rows
 
 
+ABSENT = "not in this database: "
+
+
 class Context:
     """The accumulators of one binding. ``query`` binds a query node in a scope (it closes the recursion)."""
 
@@ -85,6 +88,7 @@ class Context:
         self.relations: dict[tuple[int, Access, int], Relation] = {}
         self.writes: list[Write] = []
         self.unknown: dict[str, None] = {}
+        self.absent: dict[str, None] = {}  # the same, with what they would be
         self.gaps: list[str] = []
         self.called: set[str] = set()  # fields that may be calls after all: alias.f, (x).f
         self.projected: set[str] = set()  # calls that may be fields after all: f(alias)
@@ -99,7 +103,19 @@ class Context:
         """Note a name that this catalog does not have."""
         if not self.lenient:
             self.unknown[name] = None
-            self.gap(f"{what} {name} is not known")
+            self.absent[f"{what} {name}"] = None
+
+    @property
+    def incomplete(self) -> str:
+        """Why something was not understood, "" where all was.
+
+        Where nothing but names is missing it says so in words of its own, which policies match: the
+        server will say the same of the statement.
+        """
+        absent = ABSENT + ", ".join([*self.absent][:3])
+        if not self.gaps:
+            return absent if self.absent else ""
+        return "; ".join([*self.gaps[:3], *([absent] if self.absent else [])])
 
     def gap(self, reason: str) -> None:
         """Note that something was not understood."""

@@ -7,6 +7,7 @@ in the search path; once per catalog.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 # What PostgreSQL brings has no definition in the catalog; vetting says which of it is withheld.
 _SYSTEM = frozenset({"pg_catalog", "information_schema"})
+
+
+# The views that this thread is in the middle of reading; the memo, which all threads share, cannot say.
+_reading: ContextVar[frozenset[int]] = ContextVar("governed_db_views_being_read", default=frozenset())
 
 
 @frozen(kw_only=True)
@@ -47,15 +52,16 @@ def view_facts(catalog: Catalog, view: Relation) -> ViewFacts:
     """Return what ``view`` is made of."""
     known = memo(catalog).views
     facts = known.get(view.oid)
-    if facts is None:
-        known[view.oid] = ViewFacts(
-            gap=f"the view {view} refers to itself"
-        )  # for as long as it is being read
-        try:
-            facts = known[view.oid] = _read(catalog, view)
-        except BaseException:
-            known.pop(view.oid, None)
-            raise
+    if facts is not None:
+        return facts
+    reading = _reading.get()
+    if view.oid in reading:
+        return ViewFacts(gap=f"the view {view} refers to itself")
+    token = _reading.set(reading | {view.oid})
+    try:
+        facts = known[view.oid] = _read(catalog, view)
+    finally:
+        _reading.reset(token)
     return facts
 
 
@@ -83,7 +89,7 @@ def _read(catalog: Catalog, view: Relation) -> ViewFacts:
         if not use.vetted:
             effects.append(Effect(kind=EffectKind.FUNCTION, name=str(use.ref), note=use.note))
     relations: dict[int, Relation] = {}
-    gaps = list(ctx.gaps)
+    gaps = [ctx.incomplete] if ctx.incomplete else []
     for (oid, access, _), relation in ctx.relations.items():
         relations[oid] = relation
         effects += relation_effects(relation, access, -1)

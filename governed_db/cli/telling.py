@@ -146,7 +146,7 @@ def _shorten(value: object, width: int = 90) -> str:
 
 def _entry(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     """One statement of the journal as a row: the names are those of the record's schema."""
-    what, may, happened = (entry.get(section, {}) for section in ("what", "may", "happened"))
+    who, what, may, happened = (entry.get(section, {}) for section in ("who", "what", "may", "happened"))
     word, style = _VERDICTS.get(may.get("verdict", ""), ("", ""))
     decision = Text(word, style=style)
     if happened.get("status") == "refused" and may.get("verdict") == "allow":
@@ -157,7 +157,8 @@ def _entry(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     duration = happened.get("duration_us")
     return (
         str(entry.get("at", ""))[11:19],
-        Text(_shorten(what.get("text", "")), style="cyan"),
+        # Our own look-ups are long and not what the story is about.
+        Text(_shorten(what.get("text", ""), 50 if who.get("kind") == "service" else 90), style="cyan"),
         decision,
         str(happened.get("rows_affected") or happened.get("rows_returned") or ""),
         "" if duration is None else f"{duration / 1000:.1f}",

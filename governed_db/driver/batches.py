@@ -51,7 +51,7 @@ def run(
 ) -> PQGen[None]:
     """Run psycopg's executemany as one batch: one record per text, one row cap over all of it."""
     seat = cursor._seat
-    state = seat.of(cursor)
+    state = cursor._state
     batch = state.batch = Batch()
     state.plans.clear()
     try:

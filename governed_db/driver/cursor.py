@@ -47,6 +47,7 @@ class GovernedCursor(BaseCursor[Any, Any]):
 
     @property
     def _state(self) -> CursorState:
+        """What is remembered of this cursor; the classes in :mod:`~.cursors` keep it in a slot instead."""
         return self._seat.of(self)
 
     # -- clearing
@@ -54,7 +55,7 @@ class GovernedCursor(BaseCursor[Any, Any]):
     def _start_query(self, query: Query | None = None) -> PQGen[None]:
         """Prepare the cursor, but leave BEGIN until the statement behind it is cleared."""
         seat = self._seat
-        state = seat.of(self)
+        state = self._state
         if state.current is not None and not state.current.finished and not state.pending:
             state.current.finish("unknown")  # a stream or COPY that was abandoned
         if state.batch is None:
@@ -351,7 +352,7 @@ class GovernedServerCursor(GovernedCursor, ServerCursorMixin[Any, Any]):
 
     def _describe_gen(self) -> PQGen[None]:
         seat = self._seat
-        state = seat.of(self)
+        state = self._state
         opened = seat.declared.get(self._name)
         caller = seat.caller()
         if state.current is None:

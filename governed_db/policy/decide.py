@@ -246,14 +246,14 @@ class Policy:
         if when.identity is not None and not when.identity.holds(sitting.identity, self.settings.services):
             return Match.NO
         match = Match.YES
+        if when.notes is not None and not match_text(when.notes, part.note):
+            return Match.NO
         if effect is not None:
             if when.constrained is not None and effect.constrained is not when.constrained:
                 return Match.NO
             if when.names is not None and not match_text(
                 when.names, effect.name, fold=effect.kind in _FOLDED
             ):
-                return Match.NO
-            if when.notes is not None and not match_text(when.notes, part.note):
                 return Match.NO
             if when.values is not None and not (
                 part.constants and all(match_text(when.values, value, fold=True) for value in part.constants)

@@ -200,7 +200,7 @@ def _check_complete(doc: Document, path: Path, table: Mapping[str, Any]) -> None
             (*path, "complete"),
             "only 'complete = false' can be asked for: the other rules are about the rest",
         )
-    other = sorted(table.keys() - {"complete", "identity", "time"})
+    other = sorted(table.keys() - {"complete", "identity", "notes", "time"})
     if other:
         doc.fail(
             (*path, other[0]),

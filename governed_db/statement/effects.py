@@ -6,11 +6,12 @@ from typing import Any
 
 from attrs import evolve
 
-from governed_db.statement.constrain import Target, bounded_by, constrains
+from governed_db.statement.constrain import bounded_by, constrains
 from governed_db.statement.facts import Access, EffectKind
 from governed_db.statement.names import Handler, below
-from governed_db.statement.nodes import Body, children, unwrap
+from governed_db.statement.nodes import Body, children, unwrap, words
 from governed_db.statement.reading import Reading, Scope, Work, with_ctes
+from governed_db.statement.sources import Target
 
 _RELATION = frozenset({"relation", "withClause"})
 
@@ -76,8 +77,15 @@ def _listed_rows(source: Body | None) -> int | None:
     return len(lists)
 
 
-SCALAR_FUNCTIONS = frozenset(
-    ["now", "clock_timestamp", "statement_timestamp", "transaction_timestamp", "timeofday", "random", "gen_random_uuid", "nextval", "currval", "lastval", "lower", "upper", "initcap", "length", "concat", "concat_ws", "format", "md5", "sha256", "digest", "encode", "decode", "to_char", "to_date", "to_timestamp", "to_number", "to_json", "to_jsonb", "to_tsvector", "jsonb_build_object", "json_build_object", "jsonb_build_array", "json_build_array", "make_date", "make_interval", "make_timestamp", "make_timestamptz", "date_trunc", "timezone", "abs", "round", "floor", "ceil", "trim", "btrim", "ltrim", "rtrim", "replace", "substring", "left", "right", "coalesce", "nullif", "array_append", "array_cat", "current_setting", "crypt", "gen_salt", "hashtext", "txid_current", "like_escape", "interval", "uuid_generate_v4", "uuid_generate_v1", "st_geomfromtext", "st_makepoint", "st_setsrid", "st_point"]
+SCALAR_FUNCTIONS = words(
+    """now clock_timestamp statement_timestamp transaction_timestamp timeofday random gen_random_uuid
+    nextval currval lastval lower upper initcap length concat concat_ws format md5 sha256 digest
+    encode decode to_char to_date to_timestamp to_number to_json to_jsonb to_tsvector
+    jsonb_build_object json_build_object jsonb_build_array json_build_array make_date make_interval
+    make_timestamp make_timestamptz date_trunc timezone abs round floor ceil trim btrim ltrim rtrim
+    replace substring left right coalesce nullif array_append array_cat current_setting crypt gen_salt
+    hashtext txid_current like_escape interval uuid_generate_v4 uuid_generate_v1 st_geomfromtext
+    st_makepoint st_setsrid st_point"""
 )
 """Names of functions that return one value (pg_proc.proretset is false for all of PostgreSQL's by them)."""
 
@@ -101,16 +109,16 @@ def _may_return_set(node: Body) -> bool:
 
 def update(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
     """UPDATE."""
-    return _change(reading, kind, body, scope, EffectKind.UPDATE, Access.UPDATE)
+    return _change(reading, kind, body, scope, effect=EffectKind.UPDATE, access=Access.UPDATE)
 
 
 def delete(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
     """DELETE."""
-    return _change(reading, kind, body, scope, EffectKind.DELETE, Access.DELETE)
+    return _change(reading, kind, body, scope, effect=EffectKind.DELETE, access=Access.DELETE)
 
 
 def _change(
-    reading: Reading, kind: str, body: Body, scope: Scope, effect: EffectKind, access: Access
+    reading: Reading, kind: str, body: Body, scope: Scope, *, effect: EffectKind, access: Access
 ) -> list[Work]:
     inner, work = with_ctes(body, scope)
     relation = body["relation"]
@@ -151,6 +159,8 @@ def merge(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
         constrained = None if effect is EffectKind.INSERT else held
         reading.effect(effect, scope, target=relation, constrained=constrained, note="by MERGE")
         reading.relation(relation, access, scope)
+    if not seen:
+        reading.relation(relation, Access.READ, scope)
     return work + below(kind, body, inner, _RELATION)
 
 
@@ -209,7 +219,8 @@ def create_table_as(reading: Reading, kind: str, body: Body, scope: Scope) -> li
     target = into.get("rel", {})
     name = "MATERIALIZED VIEW" if materialized else "TABLE"
     reading.effect(EffectKind.CREATE, scope, target=target, name=name)
-    reading.relation(target, Access.DEFINE if scope.runs else Access.READ, scope)
+    if scope.runs:  # a plain EXPLAIN does not even look for it
+        reading.relation(target, Access.DEFINE, scope)
     work = command(body.get("query", {}), scope.noting(f"by CREATE {name} AS"), reading)
     return work + below("IntoClause", into, scope, frozenset({"rel"}))
 

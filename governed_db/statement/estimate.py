@@ -67,7 +67,7 @@ class _Level:
         return self.sets + self.set_child
 
 
-def estimate_depth(text: str, tokens: list[Token]) -> int:
+def estimate_depth(text: str, tokens: list[Token]) -> int:  # noqa: PLR0912 - one branch per token
     """Return an upper bound of the levels of JSON that libpg_query needs for the tree of ``text``.
 
     A row of operators ends only where the grammar cannot carry an expression on: at a comma, at AND

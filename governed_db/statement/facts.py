@@ -88,9 +88,10 @@ class RelationRef:
 class FunctionRef:
     """One place in the text that calls a function by name, however the call is written.
 
-    ``how``: "call" (also ``(x).f`` and ``alias.f`` candidates: then ``certain`` is False, the catalog
-    decides whether it is a column), "operator", "cast" (``name`` is the type's), "tablesample",
-    "default" for constructs that the grammar turns into calls (EXTRACT, LIKE ... ESCAPE, ...).
+    ``how``: "call" (also ``(x).f`` and ``alias.f`` candidates, and SQL/JSON constructors, which are plain
+    calls on servers older than the grammar: then ``certain`` is False, the catalog decides what it is),
+    "operator", "cast" (``name`` is the type's), "tablesample", "default" for constructs that the
+    grammar turns into calls (EXTRACT, AT TIME ZONE, CURRENT_USER, ...).
     """
 
     schema: str | None
@@ -177,7 +178,8 @@ class Statement:
         A tag counts the rows of the statement it names: not those of data-modifying CTEs, of what
         EXPLAIN ANALYZE runs, or of a COPY's query.
         """
-        written = [e for e in self.effects if e.kind in WRITES]
+        # What a MERGE does is listed beside it, and counted by its tag.
+        written = [e for e in self.effects if e.kind in WRITES and not e.note.startswith("by MERGE")]
         upsert = {e.kind for e in written} == {EffectKind.INSERT, EffectKind.UPDATE} and len(written) == 2
         return self.commands == 1 and self.tag in _COUNTING_TAGS and (len(written) == 1 or upsert)
 

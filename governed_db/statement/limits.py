@@ -18,7 +18,7 @@ DEPTH_CEILING = 900
 """No setting goes over this: CPython's recursion limit is 1,000, and a JSON level costs one of it."""
 
 
-class Unreadable(Exception):
+class Unreadable(Exception):  # noqa: N818 - it says what the text is; the error callers see is raised from it
     """The text cannot be read, and so nobody can say what it would do.
 
     Attributes:
@@ -109,7 +109,7 @@ def measure(text: str, limits: Limits = DEFAULT) -> Measured:
     if nul >= 0:
         raise Unreadable(
             "statement.nul",
-            f"the statement has a NUL character at character {nul + 1}; PostgreSQL's protocol ends a text there",
+            f"the statement has a NUL character at character {nul + 1}; PostgreSQL ends a text there",
             "remove the NUL character",
             nul,
         )

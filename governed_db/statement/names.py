@@ -36,7 +36,8 @@ def select(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
     if into:
         target = into.get("rel", {})
         reading.effect(EffectKind.CREATE, scope, target=target, name="TABLE", note="by SELECT INTO")
-        reading.relation(target, Access.DEFINE if scope.runs else Access.READ, scope)
+        if scope.runs:  # a plain EXPLAIN does not even look for it
+            reading.relation(target, Access.DEFINE, scope)
         work += below("IntoClause", into, inner, frozenset({"rel"}))
     for clause in body.get("lockingClause", ()):
         _lock_rows(reading, clause["LockingClause"], body, scope)

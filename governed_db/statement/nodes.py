@@ -84,13 +84,28 @@ _BARE_IN = {  # the fields whose name means different structs
     ("JsonSerializeExpr", "expr"): "JsonValueExpr",
 }
 
-LEAVES = frozenset(
-    ["A_Const", "A_Star", "Alias", "BitString", "Boolean", "CTESearchClause", "CurrentOfExpr", "Float", "Integer", "JsonFormat", "ParamRef", "RoleSpec", "SetToDefault", "String", "TriggerTransition", "IntList", "OidList"]
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text: a set that reads as one."""
+    return frozenset(text.split())
+
+
+LEAVES = words(
+    """A_Const A_Star Alias BitString Boolean CTESearchClause CurrentOfExpr Float Integer JsonFormat
+    ParamRef RoleSpec SetToDefault String TriggerTransition IntList OidList"""
 )
 """Nodes below which nothing can do anything."""
 
-PLAIN = frozenset(
-    ["A_ArrayExpr", "A_Indices", "AccessPriv", "AlterTableCmd", "BoolExpr", "BooleanTest", "CTECycleClause", "CaseWhen", "CoalesceExpr", "CollateClause", "ColumnDef", "CommonTableExpr", "CreateOpClassItem", "DefElem", "FunctionParameter", "GroupingFunc", "GroupingSet", "IndexElem", "InferClause", "IntoClause", "JsonAggConstructor", "JsonArgument", "JsonBehavior", "JsonIsPredicate", "JsonKeyValue", "JsonOutput", "JsonReturning", "JsonTableColumn", "JsonTablePathSpec", "JsonValueExpr", "List", "MergeWhenClause", "MinMaxExpr", "MultiAssignRef", "NamedArgExpr", "NullTest", "OnConflictClause", "PartitionBoundSpec", "PartitionCmd", "PartitionElem", "PartitionRangeDatum", "PartitionSpec", "PublicationObjSpec", "PublicationTable", "RangeFunction", "RangeSubselect", "RangeTableFunc", "RangeTableFuncCol", "ResTarget", "ReturnStmt", "RowExpr", "StatsElem", "TableLikeClause", "TypeCast", "VacuumRelation", "WindowDef", "WithClause", "XmlExpr", "XmlSerialize", "ReplicaIdentityStmt", "JsonTable"]
+PLAIN = words(
+    """A_ArrayExpr A_Indices AccessPriv AlterTableCmd BoolExpr BooleanTest CTECycleClause CaseWhen
+    CoalesceExpr CollateClause ColumnDef CommonTableExpr CreateOpClassItem DefElem FunctionParameter
+    GroupingFunc GroupingSet IndexElem InferClause IntoClause JsonAggConstructor JsonArgument
+    JsonBehavior JsonIsPredicate JsonKeyValue JsonOutput JsonReturning JsonTableColumn
+    JsonTablePathSpec JsonValueExpr List MergeWhenClause MinMaxExpr MultiAssignRef NamedArgExpr
+    NullTest OnConflictClause PartitionBoundSpec PartitionCmd PartitionElem PartitionRangeDatum
+    PartitionSpec PublicationObjSpec PublicationTable RangeFunction RangeSubselect RangeTableFunc
+    RangeTableFuncCol ResTarget ReturnStmt RowExpr StatsElem TableLikeClause TypeCast VacuumRelation
+    WindowDef WithClause XmlExpr XmlSerialize ReplicaIdentityStmt JsonTable"""
 )
 """Nodes that mean no more than what is below them."""
 

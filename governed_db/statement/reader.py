@@ -6,13 +6,13 @@ from bisect import bisect_left
 from typing import Any
 
 from governed_db.statement import effects, grammar, lexer, names, nodes, tags, utility
-from governed_db.statement.constrain import Columns
 from governed_db.statement.facts import Effect, EffectKind, Statement
 from governed_db.statement.lexer import Token
 from governed_db.statement.limits import DEFAULT, Limits, Measured, measure, too_deep
 from governed_db.statement.names import Handler, below
 from governed_db.statement.normalise import MAX_CHARS, normalise
 from governed_db.statement.reading import Reading, Scope, Work
+from governed_db.statement.sources import Columns
 
 HANDLERS: dict[str, Handler] = {**names.HANDLERS, **utility.HANDLERS, **effects.HANDLERS}
 

@@ -8,9 +8,9 @@ from functools import cached_property
 
 from attrs import evolve, field, frozen
 
-from governed_db.statement.constrain import Columns
 from governed_db.statement.facts import Access, Effect, EffectKind, FunctionRef, RelationName, RelationRef
 from governed_db.statement.nodes import Body, unwrap
+from governed_db.statement.sources import Columns
 
 
 @frozen

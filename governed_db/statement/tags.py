@@ -55,12 +55,12 @@ _TAGS = {
 _VERBS = {EffectKind.CREATE: "CREATE", EffectKind.ALTER: "ALTER", EffectKind.DROP: "DROP"}
 
 
-def tag(kind: str, body: Body, reading: Reading, first_effect: int) -> str:
+def tag(kind: str, body: Body, reading: Reading, first_effect: int) -> str:  # noqa: PLR0912 - a table with conditions
     """Return the command tag of a command whose effects start at ``first_effect``."""
     known = _TAGS.get(kind)
     if known is not None:
         return known
-    if kind == "GrantStmt" or kind == "GrantRoleStmt":
+    if kind in ("GrantStmt", "GrantRoleStmt"):
         words = "GRANT" if body.get("is_grant") else "REVOKE"
         return words if kind == "GrantStmt" else f"{words} ROLE"
     if kind == "VariableSetStmt":
@@ -70,7 +70,7 @@ def tag(kind: str, body: Body, reading: Reading, first_effect: int) -> str:
             return "CREATE MATERIALIZED VIEW"
         return "SELECT INTO" if body.get("is_select_into") else "CREATE TABLE AS"
     if kind == "DiscardStmt":
-        return body.get("target", "DISCARD_ALL").replace("_", " ")
+        return str(body.get("target", "DISCARD_ALL")).replace("_", " ")
     if kind == "VacuumStmt":
         return "VACUUM" if body.get("is_vacuumcmd") else "ANALYZE"
     if kind == "ClosePortalStmt":

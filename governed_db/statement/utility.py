@@ -269,6 +269,13 @@ def function(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work
     return below(kind, body, scope.at_rest())
 
 
+def _defined(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
+    # CREATE AGGREGATE, OPERATOR, TYPE, ...: what looks like a type in them is a name, and calls nothing.
+    note = "or replace" if body.get("replace") else ""
+    reading.effect(EffectKind.CREATE, scope, name=object_words(body.get("kind", "")), note=note)
+    return []
+
+
 _CREATE, _ALTER, _DROP = EffectKind.CREATE, EffectKind.ALTER, EffectKind.DROP
 _PRIVILEGES = EffectKind.PRIVILEGES
 
@@ -340,7 +347,7 @@ HANDLERS: dict[str, Handler] = {
     "CreateUserMappingStmt": _define(_CREATE, "USER MAPPING"),
     "CreatedbStmt": _define(_CREATE, "DATABASE"),
     "DeallocateStmt": _plain(EffectKind.DEALLOCATE, "all", "name"),
-    "DefineStmt": lambda reading, kind, body, scope: _defined(reading, kind, body, scope),
+    "DefineStmt": _defined,
     "DiscardStmt": discard,
     "DropOwnedStmt": drop_owned,
     "DropRoleStmt": drop_role,
@@ -372,10 +379,3 @@ HANDLERS: dict[str, Handler] = {
     "VariableShowStmt": _plain(EffectKind.SHOW, "", "name"),
     "ViewStmt": _define(_CREATE, "VIEW", body_runs=False),
 }
-
-
-def _defined(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
-    # CREATE AGGREGATE, OPERATOR, TYPE, ...: what looks like a type in them is a name, and calls nothing.
-    note = "or replace" if body.get("replace") else ""
-    reading.effect(EffectKind.CREATE, scope, name=object_words(body.get("kind", "")), note=note)
-    return []

@@ -40,12 +40,16 @@ _STOP_SECONDS = 5.0  # for each of: fast shutdown, immediate shutdown
 _POLL_SECONDS = 0.005
 
 # A caretaker sees its standard input end when we do, by kill -9 too, and does what we no longer can. It reads
-# the server's process id once there is one. Where initdb is still writing, one removal is not enough.
+# the server's process id once there is one. The server's last act is to remove postmaster.pid; its process
+# may stay a zombie after that where the machine's init is slow to collect. Where initdb is still writing, one
+# removal is not enough.
 _CARETAKER = r"""
 read -r pid && read -r _
 if [ -n "$pid" ]; then
     kill -INT "$pid"; n=0
-    while kill -0 "$pid" && [ $n -lt 100 ]; do sleep 0.05; n=$((n+1)); done
+    while kill -0 "$pid" && [ -e "$1/server/data/postmaster.pid" ] && [ $n -lt 100 ]; do
+        sleep 0.05; n=$((n+1))
+    done
     kill -QUIT "$pid"
 fi 2>/dev/null
 n=0

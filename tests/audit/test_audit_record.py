@@ -20,7 +20,6 @@ from governed_db.policy.model import Decision, Verdict
 from governed_db.statement.facts import Access, Effect, EffectKind, RelationName, Statement
 
 
-
 def test_an_intent_has_every_section(template: Template, decision: Decision) -> None:
     key, payload = template.intent(
         decision, approval="apr-1", transaction="c-1.9", trace=(0xABC, 0xDEF), at=1_790_000_000_123_456_789
@@ -85,7 +84,13 @@ def test_no_literal_reaches_any_record(template: Template, decision: Decision, c
 
 def test_a_decision_that_differs_is_written_as_it_is(template: Template, decision: Decision) -> None:
     first = orjson.loads(template.intent(decision)[1])["may"]
-    changes = [{"rule": "other"}, {"policy": "p-2"}, {"reason": "why"}, {"row_cap": 5}, {"approvers": ("dba",)}]
+    changes = [
+        {"rule": "other"},
+        {"policy": "p-2"},
+        {"reason": "why"},
+        {"row_cap": 5},
+        {"approvers": ("dba",)},
+    ]
     for change in changes:
         said = orjson.loads(template.intent(decision.replace(**change))[1])["may"]
         assert said != first
@@ -125,12 +130,20 @@ def test_nothing_a_caller_says_of_itself_prevents_a_record(subject: str, purpose
 
 def test_masked_columns_views_and_columns_read_are_named(statement: Statement) -> None:
     people = Relation(
-        oid=10, schema="public", name="people", kind="r", columns=(Column(1, "id", 23, -1, True), Column(2, "mail", 25, -1, False))
+        oid=10,
+        schema="public",
+        name="people",
+        kind="r",
+        columns=(Column(1, "id", 23, -1, True), Column(2, "mail", 25, -1, False)),
     )
     view = Relation(oid=11, schema="public", name="v", kind="v")
     bound = Bound(
         statement=statement,
-        effects=(Effect(kind=EffectKind.UPDATE, target=RelationName("public", "people"), constrained=False, rows=3),),
+        effects=(
+            Effect(
+                kind=EffectKind.UPDATE, target=RelationName("public", "people"), constrained=False, rows=3
+            ),
+        ),
         relations=(RelationUse(relation=people, access=Access.READ, location=1, via=view),),
         functions=(),
         outputs=(Output(name="m", sources=frozenset({Source(10, 2)}), plain=True),),
@@ -141,16 +154,20 @@ def test_masked_columns_views_and_columns_read_are_named(statement: Statement) -
     )
     plan = MaskPlan(
         masks=(
-            ColumnMask(index=0, name="people.mail", label="EMAIL_ADDRESS", strategy=Strategy.PARTIAL, sources=frozenset()),
+            ColumnMask(
+                index=0,
+                name="people.mail",
+                label="EMAIL_ADDRESS",
+                strategy=Strategy.PARTIAL,
+                sources=frozenset(),
+            ),
         )
     )
     what = record.what(statement, bound, plan)
     assert what["relations"] == [{"name": "public.people", "access": "read", "via": "public.v"}]
     assert what["columns"] == ["99.1", "public.people.*", "public.people.mail"]
     assert what["masked"] == [{"column": "people.mail", "label": "EMAIL_ADDRESS", "strategy": "partial"}]
-    assert what["effects"] == [
-        {"kind": "update", "target": "public.people", "constrained": False, "rows": 3}
-    ]
+    assert what["effects"] == [{"kind": "update", "target": "public.people", "constrained": False, "rows": 3}]
     assert what["incomplete_because"] == "a name is not known"
 
 

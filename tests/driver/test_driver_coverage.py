@@ -129,4 +129,4 @@ async def test_every_statement_in_the_servers_log_is_in_the_journal(server, dsn,
     callers = {"shop", "anna"} | (set() if preset == "observe" else {"governed_db"})
     assert {e["who"]["subject"] for e in sent} == callers
     assert {e["happened"]["status"] for e in sent} <= {"ok", "error"}
-    assert [e["what"]["text"] for e in sent if e["who"]["subject"] == "anna"] == ["SELECT $1"]
+    assert [e["what"]["text"] for e in sent if e["who"]["subject"] == "anna"] == ["BEGIN", "SELECT $1"]

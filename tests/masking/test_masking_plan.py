@@ -141,7 +141,15 @@ def test_origins_hold_all_that_libpq_may_report(shop: Shop) -> None:
 
 # -- noninterference: change every sensitive value and nothing outside of the masks may change
 
+# Empty files make the planner see the same sizes in both worlds, and without hashing the order of rows is
+# a matter of the query alone: then any difference in the result, order included, comes from the values.
 FILL = """
+SET LOCAL enable_hashagg = off;
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
+SET LOCAL jit = off;
+TRUNCATE public.customers, public.orders, public.contacts, public.events, public.people, public.staff,
+    public.watched, contacts;
 INSERT INTO public.customers
     SELECT i, 'name ' || i, {email}, {phone}, (ARRAY['PT', 'FR', 'JP'])[i % 3 + 1], 'note ' || i,
         jsonb_build_object('a', i), ROW('street ' || i, 'city ' || i % 2)::public.address
@@ -166,19 +174,15 @@ WORLDS = (
 )
 
 # What a write puts into row versions and plans shows when and where, not what.
-UNSTEADY = (
-    "xmin",
-    "EXPLAIN",
-    "DECLARE",
-    "FETCH",
-    "EXECUTE",
-    "PREPARE",
-    "COPY",
-    "SHOW",
-    "CREATE",
-    "ALTER",
-    "MOVE",
-)
+UNSTEADY = ("xmin", "ctid", "EXPLAIN", "DECLARE", "FETCH", "EXECUTE", "PREPARE", "COPY", "SHOW", "MOVE")
+DEFINING = ("CREATE", "ALTER")
+
+# A user's own function reads what it likes: policies judge it by its effect, lineage cannot.
+OPAQUE = ("lookup",)
+
+# Which rows a view has, and in which order it happens to yield them, is what its owner chose to show, by
+# whichever columns; a mask hides values.
+FILTERING = ("mailing", "ranked")
 
 
 def observed(shop: Shop, world: str, sql: str, masked: set[int]) -> object:
@@ -206,20 +210,16 @@ def hides(shop: Shop, sql: str) -> bool:
     return True
 
 
-# A user's own function reads what it likes: policies judge it by its effect, lineage cannot.
-OPAQUE = ("lookup",)
-
-
 @pytest.mark.parametrize("case", [c for c in LINEAGE if "refused" not in c], ids=lambda c: c["sql"])
 def test_what_runs_shows_nothing(shop: Shop, case: dict[str, Any]) -> None:
     sql = case["sql"]
-    if any(word in sql for word in UNSTEADY + OPAQUE) or ";" in sql:
+    if any(word in sql for word in UNSTEADY + DEFINING + OPAQUE + FILTERING) or ";" in sql:
         pytest.skip("not an ordinary query, or not one that lineage answers for")
     assert hides(shop, sql)
 
 
 EXPRESSIONS = (
-    "{x}", "({t}).{c}", "(SELECT {x})", "upper({x}::text)", "coalesce({x}::text, '-')", "{x} IS NULL", "{t}",
+    "{x}", "{x}", "{x}", "{x}", "{x}", "{x}", "{x}", "{x}", "({t}).{c}", "(SELECT {x})", "upper({x}::text)", "coalesce({x}::text, '-')", "{x} IS NULL", "{t}",
     "count({x}) OVER ()", "rank() OVER (ORDER BY {x})", "ROW({x})", "ARRAY[{x}]", "to_json({t})",
     "CASE WHEN {x} IS NULL THEN 1 END", "(SELECT count(*) FROM orders WHERE id = {t}.id AND {x} IS NOT NULL)",
     "EXISTS (SELECT 1 FROM people p WHERE p.email = {x}::text)", "{t}.id", "1", "{t}.id + 1",
@@ -231,21 +231,18 @@ CONDITIONS = (
     "WHERE {x}::text IN (SELECT contact FROM directory)",
 )  # fmt: skip
 TAILS = (
-    "", "", "", "ORDER BY 1", "ORDER BY {x}", "ORDER BY {t}.id LIMIT 2", "ORDER BY {x} LIMIT 2", "LIMIT 3",
-    "OFFSET (SELECT length(email) FROM people ORDER BY id LIMIT 1)",
+    "", "", "", "ORDER BY 1", "ORDER BY 2", "ORDER BY c0", "ORDER BY {x}", "ORDER BY {t}.id LIMIT 2",
+    "ORDER BY {x} LIMIT 2", "LIMIT 3", "OFFSET (SELECT length(email) FROM people ORDER BY id LIMIT 1)",
 )  # fmt: skip
 TABLES = {
     "customers": ("id", "name", "email", "phone", "country", "home"),
     "directory": ("id", "name", "contact"),
-    "mailing": ("id", "address"),
     "domains": ("id", "domain", "country"),
-    "ranked": ("id", "place"),
     "flagged": ("id", "flag"),
     "everyone": ("id", "person"),
     "snapshot": ("id", "email", "total"),
     "events_2024": ("id", "phone", "kind"),
     "people": ("id", "email"),
-    "recent": ("e", "p"),
     "contacts": ("id", "email"),
 }
 
@@ -285,10 +282,17 @@ def queries(draw: st.DrawFn, depth: int = 2) -> str:
         return f"WITH w AS ({text}) SELECT max(id) AS id, count(*) AS c0 FROM w GROUP BY c0 ORDER BY 1, 2"
     if form == 4:
         return f"SELECT id, count(*) AS c0 FROM ({text}) g GROUP BY id ORDER BY 1"
+    if form == 5:
+        return f"SELECT 1 AS id, c0 FROM (SELECT DISTINCT c0 FROM ({text}) d) e"
+    if form == 6:
+        operation = draw(st.sampled_from(["UNION", "INTERSECT", "EXCEPT", "UNION ALL"]))
+        return f"SELECT 1 AS id, c0 FROM (SELECT c0 FROM ({text}) a {operation} SELECT c0 FROM ({text}) b) e"
+    if form == 7:
+        return f"SELECT DISTINCT ON (c0) id, c0 FROM ({text}) d"
     return text
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=queries())
 def test_random_queries_that_run_show_nothing(shop: Shop, sql: str) -> None:
     hides(shop, sql)
