@@ -31,7 +31,8 @@ def prepare(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("CREATE TABLE customers (id int PRIMARY KEY, email text, country text)")
         conn.execute(
-            "INSERT INTO customers SELECT n, 'user' || n || '@example.com', 'DE' FROM generate_series(1, %s) n",
+            "INSERT INTO customers"
+            " SELECT n, 'user' || n || '@example.com', 'DE' FROM generate_series(1, %s) n",
             (ROWS,),
         )
         conn.execute("CREATE TABLE sink (id int, label text)")
@@ -107,9 +108,10 @@ def executemany(conn: Any) -> None:
     conn.cursor().executemany("INSERT INTO sink VALUES (%s, %s)", [(n, "x") for n in range(2000)])
 
 
+ALL = ["bare", "observe/service", "standard/service", "standard/agent", "otel"]
 CASES: list[tuple[str, Callable[[Any], None], list[str], int]] = [
-    ("point query", point_query, ["bare", "observe/service", "standard/service", "standard/agent", "otel"], 30),
-    ("fetch 100,000 rows, 0 masked", fetch_open, ["bare", "standard/service", "standard/agent", "otel"], 15),
+    ("point query", point_query, ALL, 30),
+    ("fetch 100,000 rows, 0 masked", fetch_open, ALL, 15),
     ("fetch 100,000 rows, 1 masked", fetch_masked, ["bare", "standard/agent"], 15),
     ("executemany 2,000 rows", executemany, ["bare", "observe/service", "standard/service", "otel"], 15),
 ]
@@ -133,7 +135,7 @@ def main() -> None:
     """Run all cases and print a table."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=0, help="rounds per case (default: the case's own)")
-    parser.add_argument("--without-otel", action="store_true", help="leave out the OpenTelemetry instrumentation")
+    parser.add_argument("--without-otel", action="store_true", help="leave out OpenTelemetry's")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres() as server:
         dsn = server.conninfo()

@@ -3,26 +3,64 @@
 >>> import governed_db as psycopg
 """
 
-import sys
-from importlib import import_module, metadata
-from typing import Any
+import sys as _sys
+from importlib import import_module as _import_module
+from importlib import metadata as _metadata
+from types import ModuleType as _ModuleType
+from typing import Any as _Any
 
 import psycopg as _psycopg
-from psycopg import *  # noqa: F403 - a drop-in exports what psycopg exports
-from psycopg import (  # noqa: F401 - public names that psycopg leaves out of __all__
-    __version__,
+from psycopg import (
+    BINARY,
+    DATETIME,
+    NUMBER,
+    ROWID,
+    STRING,
+    AsyncCopy,
+    AsyncPipeline,
+    AsyncTransaction,
+    BaseConnection,
+    Binary,
+    Capabilities,
+    Column,
+    ConnectionInfo,
+    Copy,
+    DatabaseError,
+    DataError,
+    Date,
+    DateFromTicks,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    IsolationLevel,
+    Notify,
+    NotSupportedError,
+    OperationalError,
+    Pipeline,
+    ProgrammingError,
+    Rollback,
+    Time,
+    TimeFromTicks,
+    Timestamp,
+    TimestampFromTicks,
+    Transaction,
+    Warning,
+    Xid,
     adapters,
+    apilevel,
+    capabilities,
+    paramstyle,
     pq,
+    threadsafety,
 )
+from psycopg import __version__ as __version__  # SQLAlchemy reads psycopg's version here
 
 from governed_db import errors
-from governed_db.driver import compat as _compat
-
-_compat.check()  # before anything that would use a private name of psycopg that has changed
-
-from governed_db.driver import aliases as _aliases
-from governed_db.driver.connection import AsyncConnection, Connection 
-from governed_db.driver.cursors import ( 
+from governed_db.driver.aliases import PsycopgAliases as _PsycopgAliases
+from governed_db.driver.aliases import twins as _twins
+from governed_db.driver.connection import AsyncConnection, Connection
+from governed_db.driver.cursors import (
     AsyncClientCursor,
     AsyncCursor,
     AsyncRawCursor,
@@ -34,7 +72,7 @@ from governed_db.driver.cursors import (
     RawServerCursor,
     ServerCursor,
 )
-from governed_db.errors import ( 
+from governed_db.errors import (
     ApprovalDenied,
     ApprovalRequired,
     AuditUnavailable,
@@ -44,44 +82,97 @@ from governed_db.errors import (
     PolicyError,
     StatementBlocked,
 )
-from governed_db.governor import Governor, configure 
-from governed_db.identity import Identity, acting_as, carry 
-from governed_db.policy import Decision 
+from governed_db.governor import Governor, configure
+from governed_db.identity import Identity, acting_as, carry
+from governed_db.policy import Decision
 
 connect = Connection.connect
 
-sys.meta_path.insert(0, _aliases.PsycopgAliases(_aliases.twins()))
+try:
+    __governed_version__ = _metadata.version("governed-db")
+except _metadata.PackageNotFoundError:  # a checkout that is not installed
+    __governed_version__ = "0+unknown"
+
+_sys.meta_path.insert(0, _PsycopgAliases(_twins()))
 
 
-def __getattr__(name: str) -> Any:
-    """Answer psycopg's own names and submodules that nobody imported from here yet."""
+def __getattr__(name: str) -> _Any:
+    """Answer psycopg's other names, and its submodules that nobody has imported from here yet."""
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(_psycopg, name)
-    if isinstance(value, type(_psycopg)):
-        return import_module(f"{__name__}.{name}")
-    return value
+    return _import_module(f"{__name__}.{name}") if isinstance(value, _ModuleType) else value
 
 
-try:
-    __governed_version__ = metadata.version("governed-db")
-except metadata.PackageNotFoundError:  # a checkout that is not installed
-    __governed_version__ = "0+unknown"
-
-__all__ = [  # noqa: PLE0604 - the head is psycopg's own list
-    *_psycopg.__all__,
+__all__ = [
+    "BINARY",
+    "DATETIME",
+    "NUMBER",
+    "ROWID",
+    "STRING",
     "ApprovalDenied",
     "ApprovalRequired",
+    "AsyncClientCursor",
+    "AsyncConnection",
+    "AsyncCopy",
+    "AsyncCursor",
+    "AsyncPipeline",
+    "AsyncRawCursor",
+    "AsyncRawServerCursor",
+    "AsyncServerCursor",
+    "AsyncTransaction",
     "AuditUnavailable",
+    "BaseConnection",
+    "Binary",
+    "Capabilities",
+    "ClientCursor",
+    "Column",
+    "Connection",
+    "ConnectionInfo",
+    "Copy",
+    "Cursor",
+    "DataError",
+    "DatabaseError",
+    "Date",
+    "DateFromTicks",
     "Decision",
+    "Error",
     "GovernanceError",
     "Governor",
     "Identity",
     "IdentityRequired",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "IsolationLevel",
     "MaskedColumnRefused",
+    "NotSupportedError",
+    "Notify",
+    "OperationalError",
+    "Pipeline",
     "PolicyError",
+    "ProgrammingError",
+    "RawCursor",
+    "RawServerCursor",
+    "Rollback",
+    "ServerCursor",
     "StatementBlocked",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
+    "Transaction",
+    "Warning",
+    "Xid",
     "acting_as",
+    "adapters",
+    "apilevel",
+    "capabilities",
     "carry",
     "configure",
+    "connect",
+    "errors",
+    "paramstyle",
+    "pq",
+    "threadsafety",
 ]

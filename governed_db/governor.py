@@ -61,12 +61,15 @@ class Governor:
         self._read: OrderedDict[bytes, Statement | Unreadable] = OrderedDict()
         self._catalogs: dict[tuple[object, ...], Catalog] = {}
         self._sensitive: dict[str, Mapping[Source, Sensitivity]] = {}
-        self.approvals = ProcessApprovals()
         self._install(policy)
         folder = policy.settings.audit.directory or Path(state_dir or config.state_dir()) / "journal"
         self.trail = Trail(
-            folder, on_failure=policy.settings.audit.on_failure, tracer_provider=tracer_provider, policy=policy
+            folder,
+            on_failure=policy.settings.audit.on_failure,
+            tracer_provider=tracer_provider,
+            policy=policy,
         )
+        self.approvals = ProcessApprovals(on_answer=self.trail.answered)
 
     @classmethod
     def preset(cls, name: str, **kw: Any) -> Self:

@@ -12,17 +12,18 @@ Every path by which a caller can send SQL leads through :func:`clear`, and nothi
     MASK   ``Run.plan``           applied by the driver as values load
     NOTED  run.finish()           the outcome
 
-The functions are generators only because the catalog may have to be read on the caller's own connection
-(:meth:`Seat.bind`); they wait for nothing else, and sync and async connections drive the same ones.
+:func:`clear` and :func:`what` are generators only because the catalog may have to be read on the
+caller's own connection (``seat.bind``); they wait for nothing else, and sync and async connections drive
+the same ones.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from attrs import define, field, frozen
+from attrs import define, field
 from psycopg.abc import Buffer, PQGen
 
 from governed_db.approval.request import ApprovalRequest, ask, bind
@@ -41,12 +42,16 @@ from governed_db.policy.model import Decision, Request, Verdict
 from governed_db.statement import Statement, Unreadable
 
 if TYPE_CHECKING:
+    from governed_db.driver.seat import Seat
     from governed_db.governor import Governor
 
 
-@frozen
+@define(eq=False)
 class Call:
-    """What a caller wants sent: the very bytes, and the values bound to them."""
+    """What a caller wants sent: the very bytes, and the values bound to them. Never changed once made.
+
+    (Not frozen: attrs makes frozen values three times slower, and there is one for every statement.)
+    """
 
     text: bytes
     types: tuple[int, ...] = ()
@@ -108,49 +113,26 @@ class Run:
         self.finish("cancelled" if cancelled else "error", error)
 
 
-class Seat(Protocol):
-    """One connection, as the way sees it."""
-
-    governor: Governor
-
-    def caller(self) -> Identity:
-        """Return who asks, now."""
-        ...
-
-    def decode(self, text: bytes) -> str:
-        """Return ``text`` as the server will read it; raises :class:`Unreadable` if it cannot."""
-        ...
-
-    def keep_up(self) -> PQGen[None]:
-        """Refresh what is known of the session and of the database where that is due."""
-        ...
-
-    def recall(self, call: Call, caller: Identity) -> Known | None:
-        """Answer from the cache."""
-        ...
-
-    def bind(self, statement: Statement, caller: Identity) -> PQGen[Known]:
-        """Resolve names against this database; may read its catalog."""
-        ...
-
-    def keep(self, call: Call, caller: Identity, known: Known) -> None:
-        """Cache ``known``."""
-        ...
-
-    def standing(self) -> tuple[str, ...]:
-        """Return what names mean here: database, role, search path."""
-        ...
-
-
 def clear(call: Call, seat: Seat) -> PQGen[Run]:
     """Take one call as far as its intent on record, or refuse it with nothing sent.
 
     Raises:
         GovernanceError: one of its subclasses; the refusal is on record.
     """
-    governor = seat.governor
     caller = seat.caller()
-    known = yield from what(call, caller, seat)
+    known = seat.recall(call, caller) if seat.fresh() else None
+    if known is None:
+        known = yield from what(call, caller, seat)
+    return settle(call, caller, known, seat)
+
+
+def settle(call: Call, caller: Identity, known: Known, seat: Seat) -> Run:
+    """Go the rest of the way for a call that is understood: MAY, AGREED, NOTED.
+
+    Raises:
+        GovernanceError: as :func:`clear` does.
+    """
+    governor = seat.governor
     decision = may(call, known, governor)
     limit = guard(call, known, decision)
     approval_id = ""
@@ -180,15 +162,12 @@ def watch(call: Call, seat: Seat) -> Run:
     if known is None:
         try:
             statement = governor.read(call.text, seat)
-        except Exception as error:  # noqa: BLE001 - under observe a mistake of ours costs a record, never a statement
-            unreadable = error if isinstance(error, Unreadable) else Unreadable("statement.failed", type(error).__name__, "")
-            governor.trail.attempt(call, caller, seat, unreadable)
-            run = Run(call=call, identity=caller, statement=None, decision=None)
-            governor.trail.intent(run, seat)
-            return run
-        known = Known(
-            statement=statement, bound=None, plan=OPEN, request=Request(statement=statement, identity=standing(caller))
-        )
+        except Unreadable as unreadable:
+            return _unjudged(call, caller, seat, unreadable)
+        except Exception as error:
+            return _unjudged(call, caller, seat, Unreadable("statement.failed", type(error).__name__, ""))
+        request = Request(statement=statement, identity=standing(caller))
+        known = Known(statement=statement, bound=None, plan=OPEN, request=request)
         seat.keep(call, caller, known)
     try:
         decision: Decision | None = governor.decide(known.request)
@@ -196,6 +175,13 @@ def watch(call: Call, seat: Seat) -> Run:
         decision = None
     run = Run(call=call, identity=caller, statement=known.statement, decision=decision)
     governor.trail.intent(run, seat, known)
+    return run
+
+
+def _unjudged(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) -> Run:
+    seat.governor.trail.attempt(call, caller, seat, unreadable)
+    run = Run(call=call, identity=caller, statement=None, decision=None)
+    seat.governor.trail.intent(run, seat)
     return run
 
 
@@ -212,12 +198,12 @@ def what(call: Call, caller: Identity, seat: Seat) -> PQGen[Known]:
         raise _unread(call, caller, seat, unreadable) from None
     except (RecursionError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         # A mistake of ours in reading must never be a way past the policy, nor look like the caller's.
-        unreadable = Unreadable(
+        failed = Unreadable(
             "statement.failed",
             f"the statement could not be analysed ({type(error).__name__})",
             "write it more simply, and report the statement as a defect of governed_db",
         )
-        raise _unread(call, caller, seat, unreadable) from error
+        raise _unread(call, caller, seat, failed) from error
     seat.keep(call, caller, known)
     return known
 

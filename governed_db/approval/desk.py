@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -51,8 +52,14 @@ class Approvals(Protocol):
 class ProcessApprovals:
     """Requests and approvals of this process. Safe with threads."""
 
-    def __init__(self, time_to_live: timedelta = TIME_TO_LIVE) -> None:
+    def __init__(
+        self,
+        time_to_live: timedelta = TIME_TO_LIVE,
+        on_answer: Callable[[Approval], None] = lambda _: None,
+    ) -> None:
+        """``on_answer`` is told of every answer before it counts; what it raises keeps it from counting."""
         self._lock = threading.Lock()
+        self._on_answer = on_answer
         self._time_to_live = time_to_live
         self._requests: OrderedDict[bytes, ApprovalRequest] = OrderedDict()
         self._answers: dict[bytes, Approval] = {}
@@ -120,6 +127,7 @@ class ProcessApprovals:
                 reason=reason,
                 expires=datetime.now(UTC) + self._time_to_live,
             )
+            self._on_answer(approval)
             self._answers[request.digest] = approval
             return approval
 

@@ -151,7 +151,7 @@ class Journal:
         if self._owner == me:
             return self._beside().append(*payloads)
         with self._lock:
-            # Nothing may come between these two lines that could run a finalizer: see the test.
+            # First of all, and without a call: what runs in between and appends would wait for itself.
             self._owner = me
             try:
                 return self._append(payloads)

@@ -47,14 +47,12 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
         if entry is not None:
             count += 1
             # A clock that is set back must not take records out of their sequence.
-            heapq.heappush(
-                heads, (max(_digits(entry.get("at")), least), entry["journal"], count, entry, stream)
-            )
+            heapq.heappush(heads, (max(entry["at"], least), entry["journal"], count, entry, stream))
 
     while waiting or heads:
-        while waiting and (not heads or _digits(waiting[-1][0].created) <= heads[0][0]):
+        while waiting and (not heads or _iso(waiting[-1][0].created) <= heads[0][0]):
             writer = waiting.pop()
-            advance(_one_journal(writer), _digits(writer[0].created))
+            advance(_one_journal(writer), _iso(writer[0].created))
         if heads:
             at, _, _, entry, stream = heapq.heappop(heads)
             yield entry
@@ -177,6 +175,7 @@ def _damage(journal: str, at: str, name: Name, damage: Damage | str) -> dict[str
     return entry | {"because": damage.because, "offset": damage.offset, "bytes": damage.length}
 
 
-def _digits(instant: object) -> str:
-    """Make the times of records and of file names comparable: 2026-01-31T12:... and 20260131T12...."""
-    return instant.replace("-", "").replace(":", "") if isinstance(instant, str) else ""
+def _iso(created: str) -> str:
+    """Write the time in a file's name as records have it: 20260131T12... becomes 2026-01-31T12:..."""
+    day, _, time = created.partition("T")
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}T{time[:2]}:{time[2:4]}:{time[4:]}"

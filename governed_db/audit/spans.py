@@ -179,7 +179,7 @@ class SpanBuilder:
         try:
             if self._tracer is None and self._provider is not None:
                 self._tracer = _tracer(self._provider)
-            assert self._tracer is not None  # noqa: S101 - add() queues nothing before it has a provider
+            assert self._tracer is not None
             _span(self._tracer, finished)
             self.made += 1
         except Exception:  # noqa: BLE001,RUF100 - a processor's bug must not end the thread

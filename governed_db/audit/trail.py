@@ -23,6 +23,7 @@ from governed_db.statement import Statement, Unreadable
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+    from governed_db.approval.desk import Approval
     from governed_db.driver.seat import Seat
     from governed_db.policy import Policy
 
@@ -118,7 +119,12 @@ class Trail:
         """Put a statement that was judged and not sent on record."""
         self.refused += 1
         run = Run(
-            call=call, identity=caller, statement=known.statement, decision=decision, plan=known.plan, bound=known.bound
+            call=call,
+            identity=caller,
+            statement=known.statement,
+            decision=decision,
+            plan=known.plan,
+            bound=known.bound,
         )
         form = self._template(run, seat, known)
         caller_span = parent()
@@ -187,9 +193,21 @@ class Trail:
             self.unrecorded += 1
         return run
 
-    def event(self, name: str, **details: Any) -> None:
+    def answered(self, approval: Approval) -> None:
+        """Put somebody's answer to an approval request on record."""
+        self.event(
+            "approval.granted" if approval.granted else "approval.denied",
+            who=record.who(approval.by),
+            request=approval.request.id,
+            requester=str(approval.request.requester),
+            statement=approval.request.statement,
+            rule=approval.request.rule,
+            expires=approval.expires.isoformat(),
+        )
+
+    def event(self, name: str, *, who: dict[str, Any] | None = None, **details: Any) -> None:
         """Put something that is not a statement on record."""
-        self._append(record.event(name, **details))
+        self._append(record.event(name, who=who, **details))
 
     # -- life
 
@@ -232,12 +250,17 @@ class Trail:
             self.unrecorded += 1
 
     def _template(self, run: Run, seat: Seat, known: Known | None) -> Template:
-        if known is not None and known.template is not None and known.template[0] == run.identity:
-            return known.template[1]
+        if known is not None and known.template is not None:
+            caller, kept = known.template
+            if caller == run.identity:
+                assert isinstance(kept, Template)
+                return kept
         what = (
             None
             if run.statement is None
-            else record.what(run.statement, run.bound, run.plan if run.plan is not OPEN else None, run.call.types)
+            else record.what(
+                run.statement, run.bound, run.plan if run.plan is not OPEN else None, run.call.types
+            )
         )
         form = Template(who=self._who(run.identity, seat), what=what, where=self._where(seat))
         if known is not None:

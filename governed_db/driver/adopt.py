@@ -33,7 +33,7 @@ _FOREIGN = {id(entry.__code__) for entry in _ENTRIES}
 
 
 @cache
-def governed(cls: type[Any]) -> type[Any]:
+def governed(cls: type) -> type:
     """Return the governed twin of an ungoverned cursor class; it has the same layout and the same name."""
     mixin = GovernedServerCursor if issubclass(cls, ServerCursorMixin) else GovernedCursor
     return type(cls.__name__, (mixin, cls), {"__slots__": (), "__module__": cls.__module__})
@@ -52,5 +52,6 @@ def adopt(gen: Any) -> Any:
         return gen
     name = gen.__name__
     gen.close()
-    cursor.__class__ = governed(type(cursor))
+    plain: type = type(cursor)
+    cursor.__class__ = governed(plain)
     return getattr(cursor, name)(**arguments)

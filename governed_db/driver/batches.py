@@ -87,7 +87,7 @@ def run(
 def _clear_batch(
     cursor: GovernedCursor, batch: Batch, query: Query, params_seq: list[Params]
 ) -> PQGen[int | None]:
-    """Clear the whole batch before any of it is sent; return the row cap to watch over it, if one is needed."""
+    """Clear the whole batch before any of it is sent; return the row cap to watch over it, if any."""
     if not params_seq:
         return None
     seat = cursor._seat

@@ -33,7 +33,7 @@ class GovernedConnection(BaseConnection[Row]):
     _pgconn: PGconn
 
     @property
-    def pgconn(self) -> PGconn:  # type: ignore[override]
+    def pgconn(self) -> PGconn:
         """The libpq connection.
 
         Under an enforcing policy only psycopg and this library get the real one: anybody else gets its
@@ -82,7 +82,11 @@ class GovernedConnection(BaseConnection[Row]):
         run = commands.recognise(command, seat)
         if run is None:  # not one of psycopg's: whoever calls this private method is judged like anybody
             call = Call(command)
-            run = (yield from pipeline.clear(call, seat)) if seat.governor.enforce else pipeline.watch(call, seat)
+            run = (
+                (yield from pipeline.clear(call, seat))
+                if seat.governor.enforce
+                else pipeline.watch(call, seat)
+            )
         try:
             if seat.governor.enforce and commands.begins(run):
                 yield from seat.keep_up()
@@ -115,7 +119,7 @@ class Connection(GovernedConnection[Row], psycopg.Connection[Row]):
         errors.guard_notices(self)
 
     @classmethod
-    def connect(
+    def connect(  # type: ignore[override]  # two keywords more, which psycopg would hand on to libpq
         cls,
         conninfo: str = "",
         *,
@@ -131,7 +135,7 @@ class Connection(GovernedConnection[Row], psycopg.Connection[Row]):
         """Connect as :meth:`psycopg.Connection.connect` does, under a governor.
 
         Args:
-            governor: what decides and records; ``None`` for the process's own (:func:`governed_db.configure`).
+            governor: what decides and records; ``None``: the process's (:func:`governed_db.configure`).
             identity: whose connection it is, where no :func:`~governed_db.acting_as` says otherwise.
         """
         connection = super().connect(
@@ -153,7 +157,8 @@ class Connection(GovernedConnection[Row], psycopg.Connection[Row]):
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """See :meth:`psycopg.Connection.wait`. Every generator that sends anything comes through here."""
         try:
-            return super().wait(adopt(gen), *args, **kwargs)
+            result: RV = super().wait(adopt(gen), *args, **kwargs)
+            return result
         except psycopg.Error as error:
             safe = errors.scrub(error, self._seat)
             if safe is None:
@@ -174,7 +179,7 @@ class AsyncConnection(GovernedConnection[Row], psycopg.AsyncConnection[Row]):
         errors.guard_notices(self)
 
     @classmethod
-    async def connect(
+    async def connect(  # type: ignore[override]  # two keywords more, which psycopg would hand on to libpq
         cls,
         conninfo: str = "",
         *,
@@ -190,7 +195,7 @@ class AsyncConnection(GovernedConnection[Row], psycopg.AsyncConnection[Row]):
         """Connect as :meth:`psycopg.AsyncConnection.connect` does, under a governor.
 
         Args:
-            governor: what decides and records; ``None`` for the process's own (:func:`governed_db.configure`).
+            governor: what decides and records; ``None``: the process's (:func:`governed_db.configure`).
             identity: whose connection it is, where no :func:`~governed_db.acting_as` says otherwise.
         """
         connection = await super().connect(
@@ -210,7 +215,7 @@ class AsyncConnection(GovernedConnection[Row], psycopg.AsyncConnection[Row]):
         return connection
 
     async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
-        """See :meth:`psycopg.AsyncConnection.wait`. Every generator that sends anything comes through here."""
+        """See :meth:`psycopg.AsyncConnection.wait`. Every generator that sends comes through here."""
         try:
             return await super().wait(adopt(gen), *args, **kwargs)
         except psycopg.Error as error:

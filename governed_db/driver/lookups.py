@@ -68,7 +68,7 @@ def _query(seat: Seat, text: bytes, expected: int = 0) -> PQGen[list[pq.abc.PGre
             pgconn.exit_pipeline_mode()
         try:
             pgconn.send_query(text)
-            results = yield from generators.execute(pgconn)
+            results: list[pq.abc.PGresult] = yield from generators.execute(pgconn)
         finally:
             if piped and pgconn.status == pq.ConnStatus.OK:
                 pgconn.enter_pipeline_mode()

@@ -20,7 +20,8 @@ _ROWS = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.TUPL
 _OPEN_NAMES = frozenset(
     {
         "status", "nfields", "ntuples", "fname", "ftype", "fmod", "fsize", "fformat", "ftable",
-        "ftablecol", "binary_tuples", "command_status", "command_tuples", "nparams", "param_type", "oid_value",
+        "ftablecol", "binary_tuples", "command_status", "command_tuples", "nparams", "param_type",
+        "oid_value",
     }
 )  # fmt: skip
 
@@ -63,7 +64,7 @@ def apply(
     Raises:
         GovernanceError: the server's description of the result disagrees with the plan.
     """
-    if not run.sensitive or result.status not in _ROWS and not result.nfields:
+    if not run.sensitive or (result.status not in _ROWS and not result.nfields):
         return
     if result.status in (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_IN):
         return
@@ -84,7 +85,8 @@ def apply(
 def cover(cursor: BaseCursor[Any, Any], run: Run, result: PGresult) -> None:
     """Keep the raw values of a masked result out of ``cursor.pgresult``."""
     if run.plan.masks and not isinstance(result, MaskedResult):
-        cursor.pgresult = MaskedResult(result)  # type: ignore[assignment]
+        shape: Any = MaskedResult(result)
+        cursor.pgresult = shape
 
 
 def _check(cursor: BaseCursor[Any, Any], run: Run, result: PGresult) -> None:

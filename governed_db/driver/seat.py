@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary
 
@@ -14,11 +15,11 @@ from psycopg._connection_base import BaseConnection
 from psycopg._cursor_base import BaseCursor
 from psycopg.abc import PQGen
 
-from governed_db.catalog import Catalog, Session
+from governed_db.catalog import Catalog, Session, Source
 from governed_db.driver import lookups
 from governed_db.identity import Identity, acting
 from governed_db.identity import standing as standing_of
-from governed_db.masking.model import OPEN, MaskPlan
+from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
 from governed_db.pipeline import Call, Known, Run
 from governed_db.policy.model import Request
 from governed_db.statement import EffectKind, Statement, Unreadable
@@ -47,7 +48,9 @@ so that the grammar and the server see the same tokens."""
 _MOVES_SESSION = frozenset(
     {EffectKind.SET, EffectKind.DO, EffectKind.CALL, EffectKind.FUNCTION, EffectKind.UNKNOWN}
 )
-_MOVES_CATALOG = frozenset({EffectKind.CREATE, EffectKind.ALTER, EffectKind.DROP, EffectKind.DO, EffectKind.CALL})
+_MOVES_CATALOG = frozenset(
+    {EffectKind.CREATE, EffectKind.ALTER, EffectKind.DROP, EffectKind.DO, EffectKind.CALL}
+)
 
 
 @define(eq=False)
@@ -143,15 +146,21 @@ class Seat:
         governor = self.governor
         if not statement.commands:
             return Known(
-                statement=statement, bound=None, plan=OPEN, request=Request(statement=statement, identity=standing_of(caller))
+                statement=statement,
+                bound=None,
+                plan=OPEN,
+                request=Request(statement=statement, identity=standing_of(caller)),
             )
         bound = governor.bind(statement, self)
         if bound.unknown and not self._just_refreshed and self.pgconn.transaction_status != INERROR:
             self.catalog_stale = self.session_stale = True
             yield from self.refresh()
             bound = governor.bind(statement, self)
-        request = Request(statement=statement, identity=standing_of(caller), bound=bound, database=self._database())
-        plan, sensitive = OPEN, {}
+        request = Request(
+            statement=statement, identity=standing_of(caller), bound=bound, database=self._database()
+        )
+        plan = OPEN
+        sensitive: Mapping[Source, Sensitivity] = {}
         if governor.masks(caller):
             assert self.catalog is not None
             sensitive = governor.sensitive(self.catalog)
@@ -196,6 +205,10 @@ class Seat:
 
     _checked: float = field(default=0.0, init=False)
 
+    def fresh(self) -> bool:
+        """Whether what is known of the session and the database can be believed for now."""
+        return not self._due()
+
     def keep_up(self) -> PQGen[None]:
         """Refresh what is due: before a transaction opens, so that nothing has to be read inside of it."""
         if self._due():
@@ -208,7 +221,7 @@ class Seat:
             yield from connection._pipeline._sync_gen()
 
     def refresh(self) -> PQGen[None]:
-        """Read what changed: the session where its settings may have moved, the catalog where its digest did."""
+        """Read the session anew, and the catalog where its digest has changed."""
         idle = self.pgconn.transaction_status == IDLE
         before = (self.session, self.catalog)
         self.session, digest = yield from lookups.session_and_digest(self)

@@ -12,7 +12,9 @@ from governed_db.identity.model import Identity
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_acting: contextvars.ContextVar[Identity | None] = contextvars.ContextVar("governed_db_identity", default=None)
+_acting: contextvars.ContextVar[Identity | None] = contextvars.ContextVar(
+    "governed_db_identity", default=None
+)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 from typing import Self
@@ -16,6 +17,12 @@ class Kind(StrEnum):
     AGENT = "agent"
     SERVICE = "service"
     UNKNOWN = "unknown"
+
+
+def _names(value: Iterable[str]) -> frozenset[str]:
+    if isinstance(value, str):
+        raise TypeError("groups is a collection of names, not one string")
+    return frozenset(value)
 
 
 def _principal(value: Identity | str | None) -> Identity | None:
@@ -42,7 +49,7 @@ class Identity:
     kind: Kind = field(converter=Kind)
     subject: str = ""
     on_behalf_of: Identity | None = field(default=None, converter=_principal)
-    groups: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    groups: frozenset[str] = field(default=frozenset(), converter=_names)
     session: str | None = None
     tool_call: str | None = None
     purpose: str | None = None
@@ -55,7 +62,7 @@ class Identity:
         subject: str,
         *,
         on_behalf_of: Identity | str | None = None,
-        groups: tuple[str, ...] | frozenset[str] = (),
+        groups: Iterable[str] = (),
         session: str | None = None,
         tool_call: str | None = None,
         purpose: str | None = None,
@@ -77,7 +84,7 @@ class Identity:
         subject: str,
         *,
         on_behalf_of: Identity | str | None = None,
-        groups: tuple[str, ...] | frozenset[str] = (),
+        groups: Iterable[str] = (),
         session: str | None = None,
         purpose: str | None = None,
     ) -> Self:
@@ -97,7 +104,7 @@ class Identity:
         subject: str,
         *,
         on_behalf_of: Identity | str | None = None,
-        groups: tuple[str, ...] | frozenset[str] = (),
+        groups: Iterable[str] = (),
         session: str | None = None,
         purpose: str | None = None,
     ) -> Self:

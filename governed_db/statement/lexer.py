@@ -95,7 +95,7 @@ def tokens(text: str, limit: int | None = None) -> list[Token]:
                 break
             if kind == _END:
                 return found
-            assert kind is not None  # noqa: S101 - every alternative of the pattern is a group
+            assert kind is not None
             add(new(Token, (kind, *match.span(kind))))
             if limit is not None and len(found) > limit:
                 return found

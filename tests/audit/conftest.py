@@ -90,7 +90,9 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def start(script: str, *arguments: object) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        command = [sys.executable, "-W", "error", "-c", script, *map(str, arguments)]
+        # From Python 3.12 a fork among threads warns; that it works here is what is tested.
+        warnings = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
+        command = [sys.executable, *warnings, "-c", script, *map(str, arguments)]
         started.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
         return started[-1]
 

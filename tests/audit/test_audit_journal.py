@@ -294,25 +294,32 @@ def test_a_fork_while_other_threads_append_neither_hangs_nor_tears(folder: Path,
     assert not _damage(folder)
 
 
-def test_a_parents_death_shows_though_its_child_lives(folder: Path, process: Start) -> None:
-    script = """
+PARENT = """
 import os, sys, time
 from pathlib import Path
+from governed_db.audit import record, segment
 from governed_db.audit.journal import Journal
-journal = Journal.open(Path(sys.argv[1]))
+journal = Journal.open(Path(sys.argv[1]), segment_bytes=16 << 10)
+if sys.argv[2] == "preparing":
+    segment._populate = lambda mapping: time.sleep(0.5)
+    while not journal._supply.asked:
+        journal.append(record.event("test", fill="x" * 500))
 if os.fork() == 0:
     print(os.getpid(), flush=True)
     time.sleep(30)
     os._exit(0)
 os._exit(0)
 """
-    parent = process(script, folder)
+
+
+@pytest.mark.parametrize("when", ["idle", "preparing"])
+def test_a_parents_death_shows_though_its_child_lives(folder: Path, process: Start, when: str) -> None:
+    parent = process(PARENT, folder, when)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     parent.wait(10)
     try:
-        (segment,) = names(folder)
-        assert not alive(segment.path)
+        assert [alive(s.path) for s in names(folder)] == ([False] if when == "idle" else [False, False])
     finally:
         os.kill(child, signal.SIGKILL)
         parent.communicate()
@@ -610,6 +617,9 @@ def test_an_interrupt_in_the_middle_leaves_no_half_append(
         journal.append(_event(1, 500), _event(2, 500))
     monkeypatch.setattr(segment, "map", mapping)
     journal.append(_event(3))
+    # Before the segment is sealed: that would cut off what an interrupted append left behind.
+    assert _numbers(folder) == [3]
+    assert not _damage(folder)
     journal.close()
     assert _numbers(folder) == [3]
     assert not _damage(folder)

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import os
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 import pytest
 
-from governed_db.audit import record
+from governed_db.audit import reader, record
+from governed_db.audit import scan as scan_module
 from governed_db.audit.journal import Journal
 from governed_db.audit.layout import FRAME_SIZE
 from governed_db.audit.reader import read, statements
@@ -101,6 +102,46 @@ def test_a_living_journal_reads_whole_at_any_moment(folder: Path, process: Start
     assert errors == ""
     assert lengths == sorted(lengths)
     assert len(set(lengths)) > 2
+
+
+def test_a_writer_that_goes_on_to_the_next_segment_meanwhile_leaves_no_gap(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal.open(folder, segment_bytes=16 << 10)
+    while not journal._supply.asked:
+        journal.append(record.event("test", fill="x" * 500))
+    journal._supply.settle()
+    assert len(names(folder)) == 2
+
+    def scan_then_rotate(path: Path) -> Iterator[Any]:
+        yield from scan(path)
+        while len(names(folder)) == 2:
+            journal.append(record.event("test", fill="x" * 500))
+
+    monkeypatch.setattr(reader, "scan", scan_then_rotate)
+    assert not [e for e in read(folder) if e["kind"] == "damage"]
+    monkeypatch.undo()
+    journal.close()
+    assert not [e for e in read(folder) if e["kind"] == "damage"]
+
+
+def test_a_record_stored_between_two_looks_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal.open(folder)
+    whole = scan_module._frame
+    added = False
+
+    def frame_then_append(*where: int) -> Any:
+        nonlocal added
+        found = whole(*where)
+        if found is None and not added:
+            added = True
+            journal.append(record.event("test"), record.event("test"))
+        return found
+
+    monkeypatch.setattr(scan_module, "_frame", frame_then_append)
+    assert [e["kind"] for e in read(folder)] == ["start", "event", "event"]
+    monkeypatch.undo()
+    journal.close()
 
 
 def test_refusals_and_attempts_are_statements_without_an_outcome(

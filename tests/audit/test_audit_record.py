@@ -197,6 +197,7 @@ def test_what_happened() -> None:
         record.happened("fine", duration_us=1)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_ids_sort_and_a_child_has_its_own() -> None:
     ids = [record.new_id() for _ in range(300)]
     assert ids == sorted(ids)

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.semconv.attributes import db_attributes, error_attributes, server_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 
-from governed_db.audit import record
+from governed_db.audit import record, spans
 from governed_db.audit.spans import Finished, SpanBuilder, attributes, parent
 from governed_db.audit.template import Template
 from governed_db.identity import NOBODY, Identity
@@ -163,24 +163,24 @@ def test_without_a_parent_each_statement_is_a_trace_of_its_own(
         for _ in range(3):
             builder.add(_finished(template, decision))
         assert builder.flush(5)
-    spans = [s for s in exporter.get_finished_spans() if s.name != "elsewhere"]
-    assert len({s.context.trace_id for s in spans}) == 3
-    assert [s.parent for s in spans] == [None, None, None]
+    made = [s for s in exporter.get_finished_spans() if s.name != "elsewhere"]
+    assert len({s.context.trace_id for s in made}) == 3
+    assert [s.parent for s in made] == [None, None, None]
 
 
 def test_span_ids_of_the_application_are_left_alone(
     provider: TracerProvider, exporter: InMemorySpanExporter, template: Template, decision: Decision
 ) -> None:
-    before = provider.get_tracer("governed_db").id_generator  # type: ignore[attr-defined]  # the SDK's tracer
+    shared: Any = provider.get_tracer(spans._SCOPE, schema_url=spans._SCHEMA)
+    before = shared.id_generator
     builders = [SpanBuilder(provider), SpanBuilder(provider)]
     finished = [_finished(template, decision) for _ in range(20)]
     for n, one in enumerate(finished):
         builders[n % 2].add(one)
     assert all(b.flush(5) for b in builders)
-    assert {s.context.span_id for s in exporter.get_finished_spans()} == {
-        record.span_id(f.id) for f in finished
-    }
-    assert provider.get_tracer("governed_db").id_generator is before  # type: ignore[attr-defined]
+    made = {s.context.span_id for s in exporter.get_finished_spans()}
+    assert made == {record.span_id(f.id) for f in finished}
+    assert shared.id_generator is before
 
 
 def test_the_applications_sampler_decides(template: Template, decision: Decision) -> None:
@@ -245,6 +245,7 @@ def test_without_a_provider_nothing_happens(template: Template, decision: Decisi
     assert threading.active_count() == threads
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_makes_its_own_spans(
     provider: TracerProvider, exporter: InMemorySpanExporter, template: Template, decision: Decision
 ) -> None:

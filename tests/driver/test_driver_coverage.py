@@ -110,7 +110,9 @@ async def workload(flavour: Flavour, dsn: str, governor: Governor) -> None:
 
 @pytest.mark.parametrize("preset", ["observe", "standard"])
 @pytest.mark.parametrize("name", ["sync", "async"])
-async def test_every_statement_in_the_servers_log_is_in_the_journal(server, dsn, table, tmp_path, name, preset):
+async def test_every_statement_in_the_servers_log_is_in_the_journal(
+    server, dsn, table, tmp_path, name, preset
+):
     policy = tmp_path / "policy.toml"
     policy.write_text(f'extends = "{preset}"\nservices = ["shop"]\n')
     policy.chmod(0o600)

@@ -219,7 +219,8 @@ def test_what_runs_shows_nothing(shop: Shop, case: dict[str, Any]) -> None:
 
 
 EXPRESSIONS = (
-    "{x}", "{x}", "{x}", "{x}", "{x}", "{x}", "{x}", "{x}", "({t}).{c}", "(SELECT {x})", "upper({x}::text)", "coalesce({x}::text, '-')", "{x} IS NULL", "{t}",
+    "{x}", "{x}", "{x}", "{x}", "{x}", "{x}", "{x}", "{x}",
+    "({t}).{c}", "(SELECT {x})", "upper({x}::text)", "coalesce({x}::text, '-')", "{x} IS NULL", "{t}",
     "count({x}) OVER ()", "rank() OVER (ORDER BY {x})", "ROW({x})", "ARRAY[{x}]", "to_json({t})",
     "CASE WHEN {x} IS NULL THEN 1 END", "(SELECT count(*) FROM orders WHERE id = {t}.id AND {x} IS NOT NULL)",
     "EXISTS (SELECT 1 FROM people p WHERE p.email = {x}::text)", "{t}.id", "1", "{t}.id + 1",
