@@ -46,10 +46,18 @@ def parse(text: str, tokens: list[Token]) -> Tree:
             "pgparse, which reads statements, cannot be imported on this platform",
             "install pgparse (it has wheels for Linux and for macOS on arm64), or use the preset 'observe'",
         ) from None
+    failure: Any = None
     try:
-        return Tree(tuple(pgparse.parse(text)), pgparse.fingerprint(text) if tokens else "")
-    except pgparse.PGQueryError as error:
-        raise _syntax(error.message, error.position - 1, text, tokens) from None
+        # libpg_query's scanner hands comments on as tokens, and its look-ahead stumbles over them: it cannot
+        # read NOT /* x */ IN, which PostgreSQL can. The second attempt has spaces for comments.
+        for attempt in (text, _without_comments(text, tokens)):
+            try:
+                return Tree(tuple(pgparse.parse(attempt)), pgparse.fingerprint(attempt) if tokens else "")
+            except pgparse.PGQueryError as error:
+                failure = failure or error
+                if "--" not in text and "/*" not in text:
+                    break
+        raise _syntax(failure.message, failure.position - 1, text, tokens) from None
     except ValueError:
         # libpg_query answers in JSON; an answer that is none is not to be trusted with anything.
         raise Unreadable(
@@ -57,6 +65,17 @@ def parse(text: str, tokens: list[Token]) -> Tree:
             "the grammar's answer about the statement cannot be read",
             "write it another way",
         ) from None
+
+
+def _without_comments(text: str, tokens: list[Token]) -> str:
+    """Return ``text`` with spaces for comments, as many as they have bytes: offsets stay what they are."""
+    parts = []
+    end = 0
+    for token in (*tokens, Token(0, len(text), len(text))):
+        between = text[end : token.start]
+        parts += [" " * len(between.encode()), text[token.start : token.end]]
+        end = token.end
+    return "".join(parts)
 
 
 def on_fresh_stack(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -8,6 +8,8 @@ the depth of the tree is bounded from the tokens, before anything recurses over 
 
 from __future__ import annotations
 
+import re
+
 from attrs import Attribute, field, frozen
 
 from governed_db.statement import lexer
@@ -113,6 +115,14 @@ def measure(text: str, limits: Limits = DEFAULT) -> Measured:
             "remove the NUL character",
             nul,
         )
+    again = _read_again(text)
+    if again > _AGAIN:
+        raise Unreadable(
+            "statement.max_tokens",
+            f"openings of comments among other operator characters make the grammar read {again} characters"
+            f" again and again; it may be asked for {_AGAIN}",
+            "put spaces around comments",
+        )
     tokens = lexer.tokens(text, limits.max_tokens)
     if len(tokens) > limits.max_tokens:
         raise Unreadable(
@@ -131,6 +141,21 @@ def measure(text: str, limits: Limits = DEFAULT) -> Measured:
     if depth > limits.max_depth:
         raise too_deep(depth, limits)
     return Measured(tokens, depth)
+
+
+_AGAIN = 20_000_000  # characters; about a twentieth of a second
+_RUN = re.compile(r"[-+*/<>=~!@#%^&|`?]{200,}+")
+
+
+def _read_again(text: str) -> int:
+    """Return how many characters PostgreSQL's scanner reads in vain.
+
+    Its rule for the start of a comment takes all operator characters that follow, and then gives all but
+    two of them back: ``/**//**//**/...`` costs the square of its length, minutes for a megabyte.
+    """
+    if "/*" not in text:
+        return 0
+    return sum(len(run[0]) * run[0].count("/*") for run in _RUN.finditer(text))
 
 
 def too_deep(depth: int | None, limits: Limits) -> Unreadable:

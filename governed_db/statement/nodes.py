@@ -92,7 +92,7 @@ def words(text: str) -> frozenset[str]:
 
 LEAVES = words(
     """A_Const A_Star Alias BitString Boolean CTESearchClause CurrentOfExpr Float Integer JsonFormat
-    ParamRef RoleSpec SetToDefault String TriggerTransition IntList OidList"""
+    RoleSpec SetToDefault String TriggerTransition IntList OidList"""
 )
 """Nodes below which nothing can do anything."""
 

@@ -38,7 +38,9 @@ def normalise(text: str, *, max_chars: int = MAX_CHARS, tokens: list[Token] | No
         if literal:
             word = f"${number}"
             number += 1
-        if parts and (start > end or ((literal or was_literal) and _glues(parts[-1]))):
+        if parts and (
+            start > end or (literal and _joins(parts[-1][-1])) or (was_literal and _joins(word[0]))
+        ):
             word = " " + word
         length += len(word)
         if length > max_chars:
@@ -63,8 +65,9 @@ def _parameter(word: str) -> int | None:
     return int(digits)
 
 
-def _glues(word: str) -> bool:
-    return word[-1].isalnum() or word[-1] in '_$"'
+def _joins(character: str) -> bool:
+    """Say whether a placeholder right beside this character would be read as one word with it."""
+    return character.isalnum() or character in "_$'\""
 
 
 def _trusted(text: str, tokens: list[Token]) -> int:

@@ -92,7 +92,7 @@ ATOMS = {
     "(id > 1) IS NOT TRUE": lambda i: not i > 1,
 }
 conditions = st.recursive(
-    st.sampled_from([(sql, test) for sql, test in ATOMS.items()]),
+    st.sampled_from(list(ATOMS.items())),
     lambda inner: st.one_of(
         inner.map(lambda c: (f"NOT ({c[0]})", lambda i, f=c[1]: not f(i))),
         st.tuples(inner, inner).map(
