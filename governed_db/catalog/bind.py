@@ -20,8 +20,9 @@ from governed_db.catalog.model import Catalog, Relation, Session
 from governed_db.catalog.reach import function_uses, relation_effects
 from governed_db.catalog.scope import Rows
 from governed_db.catalog.views import is_view, through, view_facts
-from governed_db.statement.facts import Access, Effect, EffectKind, Statement
+from governed_db.statement.facts import Access, Effect, EffectKind, RelationName, Statement
 from governed_db.statement.grammar import on_fresh_stack
+from governed_db.statement.reader import reread
 
 
 def bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
@@ -115,15 +116,21 @@ def _reached(ctx: Context, statement: Statement) -> tuple[tuple[RelationUse, ...
 
 
 def _counted(ctx: Context, statement: Statement) -> tuple[Effect, ...]:
-    """Return the statement's effects, without row bounds that what is in the catalog disproves."""
+    """Return the statement's effects as the catalog makes them: WHERE clauses proven by the columns there
+    are, row bounds only where nothing in the catalog disproves them."""
     proven = {(w.access.value, w.relation.name): w.rows for w in ctx.writes}
+
+    def columns(name: RelationName) -> frozenset[str] | None:
+        relation = ctx.catalog.relation(name.schema, name.name, ctx.session)
+        return None if relation is None else frozenset(c.name for c in relation.columns)
+
     return tuple(
         evolve(e, rows=None)
         if e.rows is not None
         and e.target is not None
         and proven.get((e.kind.value, e.target.name), e.rows) is None
         else e
-        for e in statement.effects
+        for e in reread(statement, columns)
     )
 
 
