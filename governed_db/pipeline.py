@@ -64,7 +64,8 @@ class Call:
 class Known:
     """What stays true of one text for one standing: cached, because none of it depends on the moment.
 
-    ``template`` is the trail's: what its records of this text by one caller have in common.
+    ``template`` is the trail's: what its records of this text by one caller have in common. ``settled``:
+    nothing the statement does can change what names mean, so that there is nothing to follow.
     """
 
     statement: Statement
@@ -73,6 +74,7 @@ class Known:
     sensitive: Mapping[Source, Sensitivity] = field(factory=dict, repr=False)
     request: Request
     template: tuple[Identity, Any] | None = None
+    settled: bool = False
 
 
 @define(eq=False)
@@ -94,6 +96,7 @@ class Run:
     rows_affected: int = 0
     executions: int = 0
     outstanding: int = 0  # results still to come
+    settled: bool = False  # as Known.settled
     open_ended: bool = False  # more executions may follow (executemany), or rows (stream, copy)
     finished: bool = False
     on_finish: Callable[[Run, str, BaseException | None], None] | None = field(default=None, repr=False)
@@ -149,6 +152,7 @@ def settle(call: Call, caller: Identity, known: Known, seat: Seat) -> Run:
         bound=known.bound,
         approval_id=approval_id,
         guard=limit,
+        settled=known.settled,
     )
     governor.trail.intent(run, seat, known)
     return run

@@ -92,7 +92,7 @@ class SpanBuilder:
 
     def add(self, finished: Finished) -> None:
         """Have a span made of ``finished``; never waits, never raises. Without a real provider, nothing."""
-        if self._provider is None and not self._find_provider():
+        if not self.wanted():
             return
         if len(self._queue) >= self._size:
             self.dropped += 1
@@ -102,6 +102,10 @@ class SpanBuilder:
             self._start()
         if not self._wake.is_set():
             self._wake.set()
+
+    def wanted(self) -> bool:
+        """Whether anybody takes spans: an application that set up a provider."""
+        return self._provider is not None or self._find_provider()
 
     def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until the provider has every span; return whether it has."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from governed_db.audit import record, template
 from governed_db.audit.journal import Journal
@@ -31,8 +31,7 @@ LAST_SPANS = 1.0
 """Seconds for which close() waits for spans: they are a copy, the journal has everything."""
 
 
-@frozen
-class Intent:
+class Intent(NamedTuple):
     """The trail's handle on one statement that has been sent."""
 
     id: str
@@ -100,18 +99,19 @@ class Trail:
             # The statement has run: its caller must learn what it returned. The intent stays on record
             # as "unknown", and the next statement is refused.
             self.unrecorded += 1
-        self._spans.add(
-            Finished(
-                id=intent.id,
-                template=intent.template,
-                decision=run.decision,
-                happened=happened,
-                started=intent.started_at,
-                ended=ended,
-                parent=intent.parent,
-                approval=run.approval_id,
+        if self._spans.wanted():
+            self._spans.add(
+                Finished(
+                    id=intent.id,
+                    template=intent.template,
+                    decision=run.decision,
+                    happened=happened,
+                    started=intent.started_at,
+                    ended=ended,
+                    parent=intent.parent,
+                    approval=run.approval_id,
+                )
             )
-        )
 
     def refusal(
         self, call: Call, caller: Identity, known: Known, decision: Decision, seat: Seat, error: str

@@ -72,7 +72,8 @@ class GovernedCursor(BaseCursor[Any, Any]):
         call = Call(pgq.query, pgq.types, pgq.params, copies=copies)
         if seat.governor.enforce:
             run = yield from pipeline.clear(call, seat)
-            if run.guard is None:  # a guarded run opens its own block
+            # A guarded run opens its own block.
+            if run.guard is None and not self._conn._autocommit:
                 try:
                     yield from self._conn._start_query()
                 except BaseException as error:

@@ -45,6 +45,9 @@ _READABLE_ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "c
 """Client encodings in which no byte of a longer character can be mistaken for a quote or a backslash,
 so that the grammar and the server see the same tokens."""
 
+_MOVES_NOTHING = frozenset(
+    {EffectKind.SELECT, EffectKind.INSERT, EffectKind.UPDATE, EffectKind.DELETE, EffectKind.EMPTY}
+)
 _MOVES_SESSION = frozenset(
     {EffectKind.SET, EffectKind.DO, EffectKind.CALL, EffectKind.FUNCTION, EffectKind.UNKNOWN}
 )
@@ -165,7 +168,15 @@ class Seat:
             assert self.catalog is not None
             sensitive = governor.sensitive(self.catalog)
             plan = self._fetch_plan(statement, caller) or governor.plan(bound, self.catalog)
-        return Known(statement=statement, bound=bound, plan=plan, sensitive=sensitive, request=request)
+        settled = all(effect.kind in _MOVES_NOTHING for effect in bound.effects)
+        return Known(
+            statement=statement,
+            bound=bound,
+            plan=plan,
+            sensitive=sensitive,
+            request=request,
+            settled=settled,
+        )
 
     def keep(self, call: Call, caller: Identity, known: Known) -> None:
         """Cache ``known``, unless it depends on more than the standing (cursors, prepared names)."""
@@ -242,6 +253,8 @@ class Seat:
 
     def ran(self, run: Run) -> None:
         """Note what a statement that was sent may have moved."""
+        if run.settled:
+            return
         statement = run.statement
         if statement is None:
             self.session_stale = self.catalog_stale = True

@@ -46,6 +46,23 @@ def journal(governor: Governor) -> list[dict]:
     return list(reader.statements(governor.trail.folder))
 
 
+async def send(conn, statement: str, path: str) -> None:
+    match path:
+        case "execute":
+            await do(conn.execute(statement))
+        case "executemany":
+            await do(conn.cursor().executemany(statement, [()]))
+        case "stream":
+            async for _ in each(conn.cursor().stream(statement)):
+                pass
+        case "server":
+            async with within(conn.cursor("c")) as cur:
+                await do(cur.execute(statement))
+        case "pipeline":
+            async with within(conn.pipeline()):
+                await do(conn.execute(statement))
+
+
 @flavours
 @pytest.mark.parametrize(
     "statement", ["DROP TABLE things", "DELETE FROM things", "SELECT pg_ls_dir('.')", "BEGIN"]
@@ -58,20 +75,7 @@ async def test_a_refusal_by_text_leaves_no_trace_in_the_servers_log(
     async with flavour.connect(things, governor=governor, identity=AGENT) as conn:
         before = len(server.statements())
         with pytest.raises((errors.StatementBlocked, errors.ApprovalRequired)) as refused:
-            match path:
-                case "execute":
-                    await do(conn.execute(statement))
-                case "executemany":
-                    await do(conn.cursor().executemany(statement, [()]))
-                case "stream":
-                    async for _ in each(conn.cursor().stream(statement)):
-                        pass
-                case "server":
-                    async with within(conn.cursor("c")) as cur:
-                        await do(cur.execute(statement))
-                case "pipeline":
-                    async with within(conn.pipeline()):
-                        await do(conn.execute(statement))
+            await send(conn, statement, path)
         assert refused.value.rule
         assert refused.value.remedy
         assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
@@ -101,15 +105,15 @@ async def test_a_refusal_leaves_the_transaction_usable(things, governor, name):
 @pytest.mark.parametrize("bad", BAD)
 async def test_bad_input_is_refused_by_name_and_recorded(server, things, governor, name, bad):
     text, rule = BAD[bad]
-    async with Flavour(name).connect(things, governor=governor, identity=AGENT) as conn:
-        async with within(conn.transaction()):
-            before = len(server.statements())
-            with pytest.raises(errors.StatementBlocked) as refused:
-                await do(conn.execute(text))
-            assert refused.value.rule.startswith(rule)
-            assert server.statements()[before:] == []
-            cur = await do(conn.execute("SELECT 1"))
-            assert await do(cur.fetchone()) == (1,)
+    flavour = Flavour(name)
+    async with flavour.connect(things, governor=governor, identity=AGENT) as conn, within(conn.transaction()):
+        before = len(server.statements())
+        with pytest.raises(errors.StatementBlocked) as refused:
+            await do(conn.execute(text))
+        assert refused.value.rule.startswith(rule)
+        assert server.statements()[before:] == []
+        cur = await do(conn.execute("SELECT 1"))
+        assert await do(cur.fetchone()) == (1,)
     (attempt,) = [e for e in journal(governor) if e["kind"] == "attempt"]
     assert attempt["may"]["rule"].startswith(rule)
     assert attempt["what"]["bytes"] == len(text)
