@@ -23,6 +23,7 @@ from governed_db.errors import GovernanceError
 from governed_db.identity import NOBODY, Identity, acting, standing
 from governed_db.masking.model import MaskPlan, Sensitivity
 from governed_db.policy import Decision, Policy, Request
+from governed_db.run import Call, Known
 from governed_db.statement import Limits, Statement, Unreadable
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class Governor:
         connection: Connection[Any] | AsyncConnection[Any],
     ) -> PQGen[Decision]:
         seat = connection._seat
-        call = pipeline.Call(*convert(sql, params, connection))
+        call = Call(*convert(sql, params, connection))
         caller = identity or seat.caller()
         try:
             known = yield from pipeline.what(call, caller, seat)
@@ -237,13 +238,13 @@ class Governor:
         return pipeline.may(call, known, self)
 
     def _check_text(self, sql: Query, params: Params | None, identity: Identity | None) -> Decision:
-        call = pipeline.Call(*convert(sql, params))
+        call = Call(*convert(sql, params))
         caller = identity or acting() or self.default_identity
         try:
             statement = statements.read(call.text.decode(), self._limits)
         except (Unreadable, UnicodeDecodeError) as error:
             return _unreadable(call.text, error, self.policy.version)
-        known = pipeline.Known(
+        known = Known(
             statement=statement,
             bound=None,
             plan=masking.OPEN,

@@ -16,8 +16,8 @@ from governed_db.audit.template import Template
 from governed_db.errors import AuditUnavailable
 from governed_db.identity import Identity
 from governed_db.masking.model import OPEN
-from governed_db.pipeline import Call, Known, Run
 from governed_db.policy.model import Decision, Verdict
+from governed_db.run import Call, Known, Run
 from governed_db.statement import Statement, Unreadable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from psycopg.abc import Params, PQGen, Query
 
 from governed_db import pipeline
 from governed_db.errors import StatementBlocked
-from governed_db.pipeline import Call, Run
+from governed_db.run import Call, Run
 
 if TYPE_CHECKING:
     from governed_db.driver.cursor import GovernedCursor

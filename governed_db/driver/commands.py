@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors as e
 from psycopg import pq
 
-from governed_db.pipeline import Run
+from governed_db.run import Run
 from governed_db.statement import EffectKind, Statement, Unreadable
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from governed_db.driver.adopt import adopt
 from governed_db.driver.seat import Seat
 from governed_db.governor import Governor, default_governor
 from governed_db.identity import Identity
-from governed_db.pipeline import Call
+from governed_db.run import Call
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult

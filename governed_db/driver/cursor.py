@@ -23,7 +23,7 @@ from governed_db import pipeline
 from governed_db.driver import batches, masked
 from governed_db.driver.seat import CursorState, Seat
 from governed_db.errors import GovernanceError, StatementBlocked
-from governed_db.pipeline import Call, Run
+from governed_db.run import Call, Run
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult

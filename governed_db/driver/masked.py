@@ -10,7 +10,7 @@ from psycopg._cursor_base import BaseCursor
 from governed_db.catalog.bound import Source
 from governed_db.driver.loaders import install as install_loaders
 from governed_db.errors import GovernanceError
-from governed_db.pipeline import Run
+from governed_db.run import Run
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult

@@ -20,8 +20,8 @@ from governed_db.driver import lookups
 from governed_db.identity import Identity, acting
 from governed_db.identity import standing as standing_of
 from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
-from governed_db.pipeline import Call, Known, Run
 from governed_db.policy.model import Request
+from governed_db.run import Call, Known, Run
 from governed_db.statement import EffectKind, Statement, Unreadable
 
 if TYPE_CHECKING:
