@@ -230,7 +230,8 @@ class Trail:
 
     def stats(self) -> dict[str, int]:
         """Return counters."""
-        return {"refused": self.refused, "unrecorded": self.unrecorded, **self._spans.stats()}
+        lost = self._journal.lost if self._journal is not None else 0
+        return {"refused": self.refused, "unrecorded": self.unrecorded + lost, **self._spans.stats()}
 
     # -- parts
 

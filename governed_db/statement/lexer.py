@@ -42,25 +42,29 @@ _SPACE = r" \t\n\r\f\v"
 
 # Two constants with a line break between them are one (whitespace_with_newline in scan.l), and the
 # second one is read by the rules of the first: E'a' \n 'b\'c' is a single string.
-_AGAIN = rf"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[{_SPACE}]|--[^\n\r]*+[\n\r])*+'"
-_PLAIN = r"[^']*+(?:''[^']*+)*+"
-_ESCAPED = r"[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*+\\?+"
+_AGAIN = rf"(?:[ \t\f\v]|--[^\n\r]*+)*[\n\r](?:[{_SPACE}]|--[^\n\r]*+[\n\r])*'"
+_PLAIN = r"[^']*+(?:''[^']*+)*"
+_ESCAPED = r"[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*"
 
-# Every quantifier over text is possessive: a failing match must not try again from the middle.
+_LAST = r"\\?+"  # a backslash that the text ends with
+
+# Linear time: runs of single characters are possessive, and what repeats groups of them can be read in
+# one way only, up to where something that always matches follows. (Groups that are possessive
+# themselves, or atomic, match wrongly in CPython before 3.11.5: gh-106052.)
 _TOKEN = re.compile(
-    rf"""[{_SPACE}]*+(?:--[^\n\r]*+[{_SPACE}]*+)*+(?:
+    rf"""[{_SPACE}]*+(?:--[^\n\r]*+[{_SPACE}]*+)*(?:
       (?![eEbBxXnN]'|[uU]&['"])([{_START}][{_CONT}]*+)
-    | ((?:0[xX](?:_?[0-9A-Fa-f])++ | 0[oO](?:_?[0-7])++ | 0[bB](?:_?[01])++
-        | (?:[0-9](?:_?[0-9])*+(?:\.(?!\.)(?:[0-9](?:_?[0-9])*+)?+)?+ | \.[0-9](?:_?[0-9])*+)
-          (?:[eE][+-]?+[0-9](?:_?[0-9])*+)?+
-       )(?:[{_START}][{_START}0-9]*+)?+)
-    | (\$[0-9]++(?:[{_START}][{_CONT}]*+)?+)
-    | ((?:[eE]'{_ESCAPED}(?:'(?:{_AGAIN}{_ESCAPED}(?:'|\Z))*+|\Z))
-       | (?:(?:[bBxXnN]|[uU]&)?+'{_PLAIN}(?:'(?:{_AGAIN}{_PLAIN}(?:'|\Z))*+|\Z)))
-    | ((\$(?:[{_START}][{_START}0-9]*+)?+\$).*?(?:\6|\Z))
-    | ((?:[uU]&)?+"[^"]*+(?:""[^"]*+)*+(?:"|\Z))
+    | ((?:0[xX](?:_?[0-9A-Fa-f])+ | 0[oO](?:_?[0-7])+ | 0[bB](?:_?[01])+
+        | (?:[0-9](?:_?[0-9])*(?:\.(?!\.)(?:[0-9](?:_?[0-9])*)?)? | \.[0-9](?:_?[0-9])*)
+          (?:[eE][+-]?+[0-9](?:_?[0-9])*)?
+       )(?:[{_START}][{_START}0-9]*+)?)
+    | (\$[0-9]++(?:[{_START}][{_CONT}]*+)?)
+    | ((?:[eE]'{_ESCAPED}{_LAST}(?:'(?:{_AGAIN}{_ESCAPED}{_LAST}(?:'|\Z))*|\Z))
+       | (?:(?:[bBxXnN]|[uU]&)?'{_PLAIN}(?:'(?:{_AGAIN}{_PLAIN}(?:'|\Z))*|\Z)))
+    | ((\$(?:[{_START}][{_START}0-9]*+)?\$).*?(?:\6|\Z))
+    | ((?:[uU]&)?"[^"]*+(?:""[^"]*+)*(?:"|\Z))
     | (/\*)
-    | ((?:(?!--|/\*)[-+*/<>=~!@\#%^&|`?])++)
+    | ((?:(?!--|/\*)[-+*/<>=~!@\#%^&|`?])+)
     | (::|:=|\.\.|[][(),.;:])
     | ([^{_SPACE}])
     | (\Z)
@@ -126,8 +130,8 @@ def is_terminated(text: str, token: Token) -> bool:
     return True
 
 
-_CLOSED_NAME = re.compile(r'(?:[uU]&)?+"[^"]*+(?:""[^"]*+)*+"')
+_CLOSED_NAME = re.compile(r'(?:[uU]&)?"[^"]*+(?:""[^"]*+)*"')
 _CLOSED_STRING = re.compile(
-    rf"[eE]'{_ESCAPED}'(?:{_AGAIN}{_ESCAPED}')*+|(?:[bBxXnN]|[uU]&)?+'{_PLAIN}'(?:{_AGAIN}{_PLAIN}')*+",
+    rf"[eE]'{_ESCAPED}'(?:{_AGAIN}{_ESCAPED}')*|(?:[bBxXnN]|[uU]&)?'{_PLAIN}'(?:{_AGAIN}{_PLAIN}')*",
     re.DOTALL,
 )
