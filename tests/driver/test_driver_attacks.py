@@ -153,7 +153,7 @@ async def test_copy_sent_by_another_method_hands_nothing_to_a_copy_object(
     copy_class = psycopg.AsyncCopy if flavour.name == "async" else psycopg.Copy
     async with flavour.connect(dsn, governor=governor, identity=AGENT) as conn:
         cursor = conn.cursor()
-        with pytest.raises(psycopg.Error):
+        with pytest.raises(psycopg.Error):  # noqa: PT012 - two flavours
             if method == "execute":
                 await do(cursor.execute(text))
             else:
@@ -192,7 +192,7 @@ def test_no_module_under_our_name_exports_an_ungoverned_connection():
 def test_crdb_connections_are_governed_or_refused(dsn, governor):
     governed_db.configure(governor)
     try:
-        with pytest.raises((governed_db.GovernanceError, ImportError, AttributeError, NotImplementedError)):
+        with pytest.raises((governed_db.GovernanceError, ImportError, AttributeError, NotImplementedError)):  # noqa: PT012
             crdb = importlib.import_module("governed_db.crdb")
             with crdb.connect(dsn) as conn:
                 conn.execute(DERIVED)
@@ -589,7 +589,7 @@ async def test_a_copy_through_psycopgs_own_cursor_has_an_outcome(flavour, dsn, g
 @pytest.mark.parametrize("end", ["close", "terminate"])
 def test_statements_of_a_pipeline_that_broke_have_an_outcome(dsn, governor, tmp_path, end):
     conn = governed_db.connect(dsn, governor=governor, identity=AGENT, autocommit=True)
-    with pytest.raises(psycopg.OperationalError), conn.pipeline():
+    with pytest.raises(psycopg.OperationalError), conn.pipeline():  # noqa: PT012 - whichever is first to notice
         conn.execute("SELECT 1")
         if end == "close":
             conn.close()
@@ -651,13 +651,18 @@ class _Swaps(list[int]):
     ("UPDATE things SET label = 'z' WHERE id <= %s", [_Swaps([1])]),
     ("UPDATE things SET label = 'z' WHERE id <= %s", [(60,), (60,)]),
     ("UPDATE things SET label = 'z' WHERE id <= %s", ((n,) for n in (60, 60))),
-    ("INSERT INTO things VALUES (%s, 'z') ON CONFLICT (id) DO UPDATE SET label = 'z'", ((n,) for n in range(200))),
+    (
+        "INSERT INTO things VALUES (%s, 'z') ON CONFLICT (id) DO UPDATE SET label = 'z'",
+        [(n,) for n in range(200)],
+    ),
     ("INSERT INTO things SELECT 1000 * %s + g, 'z' FROM generate_series(1, 60) g", [(1,), (2,)]),
 ], ids=["text", "params", "sum", "generator", "upsert", "insert-select"])  # fmt: skip
 def test_executemany_does_not_outgrow_the_row_cap(dsn, governor, query, sets):
-    with governed_db.connect(dsn, governor=governor, identity=AGENT, autocommit=True) as conn:
-        with contextlib.suppress(governed_db.GovernanceError):
-            conn.cursor().executemany(query, sets)
+    with (
+        governed_db.connect(dsn, governor=governor, identity=AGENT, autocommit=True) as conn,
+        contextlib.suppress(governed_db.GovernanceError),
+    ):
+        conn.cursor().executemany(query, sets)
     assert truth(dsn, "SELECT count(*) FROM things WHERE label = 'z'") <= 100
 
 
