@@ -227,7 +227,7 @@ class Governor:
         connection: Connection[Any] | AsyncConnection[Any],
     ) -> PQGen[Decision]:
         seat = connection._seat
-        call = Call(*convert(sql, params, connection))
+        call = Call(*convert(sql, params, connection), copies=True)
         caller = identity or seat.caller()
         try:
             known = yield from pipeline.what(call, caller, seat)
@@ -238,7 +238,7 @@ class Governor:
         return pipeline.may(call, known, self)
 
     def _check_text(self, sql: Query, params: Params | None, identity: Identity | None) -> Decision:
-        call = Call(*convert(sql, params))
+        call = Call(*convert(sql, params), copies=True)
         caller = identity or acting() or self.default_identity
         try:
             statement = statements.read(call.text.decode(), self._limits)

@@ -7,7 +7,7 @@ Every path by which a caller can send SQL leads through :func:`clear`, and nothi
     WHAT   what()                 facts from PostgreSQL's grammar, then from this database's catalog
     MAY    may()                  the policy's decision, and the mask plan's refusals
     AGREED agreed()               people, where the decision asks for them
-    NOTED  trail.intent()         on record BEFORE anything is sent
+    NOTED  trail.intent()         on record BEFORE it is sent
     RUN    the driver             psycopg sends it; ``Run.guard`` says within which bounds
     MASK   ``Run.plan``           applied by the driver as values load
     NOTED  run.finish()           the outcome
@@ -19,6 +19,7 @@ the same ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from psycopg.abc import PQGen
@@ -29,13 +30,17 @@ from governed_db.errors import (
     ApprovalRequired,
     GovernanceError,
     MaskedColumnRefused,
+    OperationalError,
+    QueryCanceled,
     StatementBlocked,
 )
 from governed_db.identity.model import Identity, standing
 from governed_db.masking.model import OPEN
 from governed_db.policy.model import Decision, Request, Verdict
 from governed_db.run import Call, Known, Run
-from governed_db.statement import Unreadable
+from governed_db.statement import EffectKind, Unreadable
+
+COPIES = frozenset({EffectKind.COPY_TO, EffectKind.COPY_FROM})
 
 if TYPE_CHECKING:
     from governed_db.driver.seat import Seat
@@ -43,7 +48,10 @@ if TYPE_CHECKING:
 
 
 def clear(call: Call, seat: Seat) -> PQGen[Run]:
-    """Take one call as far as its intent on record, or refuse it with nothing sent.
+    """Take one call through WHO, WHAT, MAY and AGREED, or refuse it with nothing sent.
+
+    The run it returns is sent only after its intent is on record (``trail.intent``); what it has to run
+    inside of (BEGIN, a savepoint) is opened in between, so that records stand in the order of sending.
 
     Raises:
         GovernanceError: one of its subclasses; the refusal is on record.
@@ -52,23 +60,61 @@ def clear(call: Call, seat: Seat) -> PQGen[Run]:
     known = seat.recall(call, caller) if seat.fresh() else None
     if known is None:
         known = yield from what(call, caller, seat)
-    return settle(call, caller, known, seat)
-
-
-def settle(call: Call, caller: Identity, known: Known, seat: Seat) -> Run:
-    """Go the rest of the way for a call that is understood: MAY, AGREED, NOTED.
-
-    Raises:
-        GovernanceError: as :func:`clear` does.
-    """
-    governor = seat.governor
-    decision = may(call, known, governor)
+    decision = may(call, known, seat.governor)
     limit = guard(call, known, decision)
     approval_id = ""
     if decision.verdict is not Verdict.ALLOW or limit is not None:
         decision, approval_id = agreed(call, caller, known, decision, seat)
         limit = guard(call, known, decision)
-    run = Run(
+    return _run(call, caller, known, decision, approval_id, limit)
+
+
+def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int | None, Call]]:
+    """Do the same for calls that are sent as one (executemany): agreed to together or not at all.
+
+    Returns the runs, the row cap to watch over all of them, and the whole as one call, which is what
+    people agree to.
+    """
+    caller = seat.caller()
+    known: list[Known] = []
+    for call in calls:
+        yield from seat.keep_up()
+        known.append(seat.recall(call, caller) or (yield from what(call, caller, seat)))
+    whole = (
+        calls[0]
+        if len(calls) == 1
+        else Call(
+            b"\0".join(call.text for call in calls),
+            tuple(oid for call in calls for oid in call.types),
+            [value for call in calls for value in call.params or ()],
+            executions=calls[0].executions,
+        )
+    )
+    decisions = [may(call, k, seat.governor) for call, k in zip(calls, known, strict=True)]
+    severest = max(range(len(calls)), key=lambda n: _SEVERITY[decisions[n].verdict])
+    limits = [guard(call, k, d) for call, k, d in zip(calls, known, decisions, strict=True)]
+    limit = min((each for each in limits if each is not None), default=None)
+    approval_id = ""
+    worst = decisions[severest]
+    if worst.verdict is not Verdict.ALLOW or limit is not None:
+        answer, approval_id = agreed(whole, caller, known[severest], worst, seat)
+        if approval_id:
+            decisions = [answer.replace(statement=k.statement) for k in known]
+            limit = None
+    runs = [
+        _run(call, caller, k, decision, approval_id, None)
+        for call, k, decision in zip(calls, known, decisions, strict=True)
+    ]
+    return runs, limit, whole
+
+
+_SEVERITY = {Verdict.ALLOW: 0, Verdict.NEEDS_APPROVAL: 1, Verdict.BLOCK: 2}
+
+
+def _run(
+    call: Call, caller: Identity, known: Known, decision: Decision, approval_id: str, limit: int | None
+) -> Run:
+    return Run(
         call=call,
         identity=caller,
         statement=known.statement,
@@ -79,9 +125,8 @@ def settle(call: Call, caller: Identity, known: Known, seat: Seat) -> Run:
         approval_id=approval_id,
         guard=limit,
         settled=known.settled,
+        known=known,
     )
-    governor.trail.intent(run, seat, known)
-    return run
 
 
 def watch(call: Call, seat: Seat) -> Run:
@@ -103,16 +148,12 @@ def watch(call: Call, seat: Seat) -> Run:
         decision: Decision | None = governor.decide(known.request)
     except GovernanceError:
         decision = None
-    run = Run(call=call, identity=caller, statement=known.statement, decision=decision)
-    governor.trail.intent(run, seat, known)
-    return run
+    return Run(call=call, identity=caller, statement=known.statement, decision=decision, known=known)
 
 
 def _unjudged(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) -> Run:
     seat.governor.trail.attempt(call, caller, seat, unreadable)
-    run = Run(call=call, identity=caller, statement=None, decision=None)
-    seat.governor.trail.intent(run, seat)
-    return run
+    return Run(call=call, identity=caller, statement=None, decision=None)
 
 
 def what(call: Call, caller: Identity, seat: Seat) -> PQGen[Known]:
@@ -126,7 +167,9 @@ def what(call: Call, caller: Identity, seat: Seat) -> PQGen[Known]:
         known = yield from seat.bind(statement, caller)
     except Unreadable as unreadable:
         raise _unread(call, caller, seat, unreadable) from None
-    except (RecursionError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (GovernanceError, QueryCanceled, OperationalError):
+        raise
+    except Exception as error:
         # A mistake of ours in reading must never be a way past the policy, nor look like the caller's.
         failed = Unreadable(
             "statement.failed",
@@ -145,8 +188,11 @@ def may(call: Call, known: Known, governor: Governor) -> Decision:
         return decision
     if decision.masked and known.plan.refusals:
         return _masked(decision, known)
-    if decision.masked and call.copies and known.plan.masks:
-        return _copied(decision, known)
+    if any(effect.kind in COPIES for effect in known.statement.effects):
+        if not call.copies:
+            return _not_copied(decision)
+        if decision.masked and known.plan.masks:
+            return _copied(decision, known)
     if decision.verdict is Verdict.ALLOW and decision.row_cap is not None:
         return _capped(decision, call, known)
     return decision
@@ -165,7 +211,7 @@ def agreed(
     governor = seat.governor
     if decision.verdict is Verdict.BLOCK:
         _refuse(call, caller, known, decision, seat, None)
-    digest = bind(call.text, call.params or (), call.types, caller, decision, seat.standing())
+    digest = _digest(call, caller, decision, seat)
     answer = governor.approvals.claim(digest)
     if answer is None and decision.verdict is Verdict.ALLOW:
         return decision, ""  # it runs under its row cap, as it would without anybody's word
@@ -195,7 +241,7 @@ def guard(call: Call, known: Known, decision: Decision) -> int | None:
     return decision.row_cap
 
 
-def over_cap(run: Run, rows: int, cap: int, seat: Seat) -> ApprovalRequired:
+def over_cap(run: Run, whole: Call, rows: int, cap: int, seat: Seat) -> ApprovalRequired:
     """Make the error for a guarded run that was rolled back because it touched ``rows`` rows."""
     assert run.decision is not None
     assert run.statement is not None
@@ -207,12 +253,12 @@ def over_cap(run: Run, rows: int, cap: int, seat: Seat) -> ApprovalRequired:
         remedy=f"narrow the WHERE to at most {cap} rows, or have the request approved and run it again",
         retryable=True,
     )
-    return required(run.call, run.identity, decision, seat)
+    return required(whole, run.identity, decision, seat)
 
 
 def required(call: Call, caller: Identity, decision: Decision, seat: Seat) -> ApprovalRequired:
     """File the request for ``decision`` and make the error that carries it."""
-    digest = bind(call.text, call.params or (), call.types, caller, decision, seat.standing())
+    digest = _digest(call, caller, decision, seat)
     request = seat.governor.approvals.file(ask(digest, caller, decision))
     return ApprovalRequired(_sentence(decision, request), decision=decision, request=request)
 
@@ -224,6 +270,12 @@ def _unread(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) ->
         rule=unreadable.rule,
         remedy=unreadable.remedy,
     )
+
+
+def _digest(call: Call, caller: Identity, decision: Decision, seat: Seat) -> bytes:
+    values = [None if v is None else bytes(memoryview(v)) for v in call.params or ()]
+    standing_here = (*seat.standing(), str(call.executions))
+    return bind(call.text, values, call.types, caller, decision, standing_here)
 
 
 def _refuse(
@@ -270,6 +322,16 @@ def _masked(decision: Decision, known: Known) -> Decision:
         f" uses its value{where}{more}",
         remedy=f"select {first.column.rpartition('.')[2]} itself (it comes back masked) and filter, join,"
         " group or compute with columns that are not masked, such as the key",
+        retryable=False,
+    )
+
+
+def _not_copied(decision: Decision) -> Decision:
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule="driver.copy",
+        reason="COPY hands rows in and out beside the result, which execute() and stream() cannot follow",
+        remedy="use cursor.copy()",
         retryable=False,
     )
 

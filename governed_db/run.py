@@ -61,6 +61,8 @@ class Run:
     bound: Bound | None = None
     approval_id: str = ""
     guard: int | None = None  # rows it may write before it is rolled back; None: proven or unlimited
+    known: Known | None = field(default=None, repr=False)
+    block: Any = None  # what a guarded write runs inside of
     intent: object = None  # the trail's own handle
     started: int = field(factory=time.monotonic_ns)
     rows_returned: int = 0
@@ -70,6 +72,7 @@ class Run:
     settled: bool = False  # as Known.settled
     open_ended: bool = False  # more executions may follow (executemany), or rows (stream, copy)
     finished: bool = False
+    seat: Any = field(default=None, repr=False)  # the connection it runs on, while it is open
     on_finish: Callable[[Run, str, BaseException | None], None] | None = field(default=None, repr=False)
 
     def finish(self, status: str = "ok", error: BaseException | None = None) -> None:

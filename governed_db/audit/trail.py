@@ -59,13 +59,13 @@ class Trail:
 
     # -- records of statements
 
-    def intent(self, run: Run, seat: Seat, known: Known | None = None) -> None:
+    def intent(self, run: Run, seat: Seat) -> None:
         """Put the intent of ``run`` on record; its outcome follows when the run finishes.
 
         Raises:
             AuditUnavailable: the journal cannot take it, and the policy does not say to continue.
         """
-        form = self._template(run, seat, known)
+        form = self._template(run, seat, run.known)
         caller_span = parent()
         now = time.time_ns()
         key, payload = form.intent(
@@ -77,11 +77,15 @@ class Trail:
         )
         self._append(payload)
         run.intent = Intent(key, form, caller_span, now)
+        seat.open[run] = None
+        run.seat = seat
         run.on_finish = self._outcome
 
     def _outcome(self, run: Run, status: str, error: BaseException | None) -> None:
         intent = run.intent
         assert isinstance(intent, Intent)
+        if run.seat is not None:
+            run.seat.open.pop(run, None)
         duration = time.monotonic_ns() - run.started
         happened = record.happened(
             status,

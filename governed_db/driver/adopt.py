@@ -11,10 +11,12 @@ from functools import cache
 from types import GeneratorType
 from typing import Any
 
+import psycopg
 from psycopg._cursor_base import BaseCursor
 from psycopg._server_cursor_base import ServerCursorMixin
 
 from governed_db.driver.cursor import GovernedCursor, GovernedServerCursor
+from governed_db.driver.lazy import AsyncLazy, SyncLazy
 
 _ENTRIES = (
     BaseCursor._execute_gen,
@@ -35,8 +37,9 @@ _FOREIGN = {id(entry.__code__) for entry in _ENTRIES}
 @cache
 def governed(cls: type) -> type:
     """Return the governed twin of an ungoverned cursor class; it has the same layout and the same name."""
+    lazy: type = SyncLazy if issubclass(cls, psycopg.Cursor) else AsyncLazy
     mixin = GovernedServerCursor if issubclass(cls, ServerCursorMixin) else GovernedCursor
-    return type(cls.__name__, (mixin, cls), {"__slots__": (), "__module__": cls.__module__})
+    return type(cls.__name__, (lazy, mixin, cls), {"__slots__": (), "__module__": cls.__module__})
 
 
 def adopt(gen: Any) -> Any:

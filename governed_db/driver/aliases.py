@@ -68,20 +68,33 @@ class PsycopgAliases(MetaPathFinder):
     def stand_in(self, fullname: str, module: ModuleType) -> ModuleType:
         """Return ``module``, or a copy that exports governed classes where it exports ungoverned ones."""
         exported = {
-            name: self._governed[value]
+            name: twin
             for name, value in vars(module).items()
-            if not name.startswith("_") and isinstance(value, type) and value in self._governed
+            if not name.startswith("_") and isinstance(value, type) and (twin := self._twin(value))
         }
         if not exported:
             return module
         copy = ModuleType(fullname, module.__doc__)
         copy.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("__")}, **exported)
         connect = vars(module).get("connect")
-        if (owner := getattr(connect, "__self__", None)) in self._governed:
-            copy.__dict__["connect"] = self._governed[owner].connect  # type: ignore[attr-defined]
+        if (twin := self._twin(getattr(connect, "__self__", None))) is not None:
+            copy.__dict__["connect"] = twin.connect  # type: ignore[attr-defined]
         if hasattr(module, "__path__"):
             copy.__path__ = module.__path__
         return copy
+
+    def _twin(self, cls: object) -> type | None:
+        """Return what stands for ``cls``: its governed twin, made for subclasses such as CockroachDB's."""
+        if not isinstance(cls, type):
+            return None
+        if cls in self._governed:
+            return self._governed[cls]
+        if not issubclass(cls, tuple(self._governed)) or issubclass(cls, tuple(self._governed.values())):
+            return None
+        nearest = next(base for base in cls.__mro__ if base in self._governed)
+        made = type(cls.__name__, (self._governed[nearest], cls), {"__module__": PACKAGE})
+        self._governed[cls] = made
+        return made
 
     @staticmethod
     def _ours(tail: str) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from psycopg import pq
 from psycopg._queries import PostgresQuery
 from psycopg.abc import Params, PQGen, Query
@@ -28,18 +28,48 @@ GUARD = b"governed_db_guard"
 IDLE = pq.TransactionStatus.IDLE
 OK = pq.ConnStatus.OK
 
+Key = tuple[bytes, tuple[int, ...]]
+
 
 @define(eq=False)
 class Batch:
-    """The runs of one executemany: one per distinct text and parameter types."""
+    """The runs of one executemany: one per distinct text and parameter types.
 
-    runs: dict[tuple[bytes, tuple[int, ...]], Run] = field(factory=dict)
+    ``closed``: all of it was cleared before any was sent; nothing can join.
+    """
 
-    def add(self, pgq: PostgresQuery, run: Run) -> None:
+    runs: dict[Key, Run] = field(factory=dict)
+    closed: bool = False
+
+    def add(self, key: Key, run: Run) -> None:
         """Take ``run`` in; it stays open until the batch is over."""
         run.open_ended = True
-        run.guard = None  # the batch counts for all its runs
-        self.runs[pgq.query, pgq.types] = run
+        self.runs[key] = run
+
+
+@frozen
+class Block:
+    """What a guarded write runs in: a savepoint, or a transaction that was opened for it.
+
+    ``keep``: the transaction is the caller's, which starts with this write and stays open after it.
+    """
+
+    opened: bool
+    keep: bool
+
+
+@frozen
+class _Set:
+    """One set of parameters as it was dumped, judged, and will be sent."""
+
+    query: bytes
+    params: Sequence[Any] | None
+    types: tuple[int, ...]
+    formats: Sequence[Any] | None
+
+    @property
+    def key(self) -> Key:
+        return self.query, self.types
 
 
 def run(
@@ -55,22 +85,10 @@ def run(
     batch = state.batch = Batch()
     state.plans.clear()
     try:
-        guard: int | None = None
         if seat.governor.caps(seat.caller()):
-            params_seq = list(islice(params_seq, MAX_BATCH + 1))
-            if len(params_seq) > MAX_BATCH:
-                raise StatementBlocked(
-                    f"executemany() got more than {MAX_BATCH} parameter sets; this caller's writes are"
-                    " counted before they are sent [rule limits.max_batch]. Send them in several calls.",
-                    rule="limits.max_batch",
-                    remedy="send them in several calls",
-                )
-            guard = yield from _clear_batch(cursor, batch, query, params_seq)
-        sending = generator(query, params_seq, returning)
-        if guard is None:
-            yield from sending
+            yield from _run_capped(cursor, batch, query, params_seq, returning)
         else:
-            yield from guarded(cursor, list(batch.runs.values()), guard, sending)
+            yield from generator(query, params_seq, returning)
     except BaseException as error:
         for each in batch.runs.values():
             each.fail(error)
@@ -84,67 +102,132 @@ def run(
         state.batch = None
 
 
-def _clear_batch(
-    cursor: GovernedCursor, batch: Batch, query: Query, params_seq: list[Params]
-) -> PQGen[int | None]:
-    """Clear the whole batch before any of it is sent; return the row cap to watch over it, if any."""
-    if not params_seq:
-        return None
+def _run_capped(
+    cursor: GovernedCursor, batch: Batch, query: Query, params_seq: Iterable[Params], returning: bool
+) -> PQGen[None]:
+    """Clear the whole batch before any of it is sent, then send exactly what was cleared."""
     seat = cursor._seat
+    given = list(islice(params_seq, MAX_BATCH + 1))
+    if len(given) > MAX_BATCH:
+        raise StatementBlocked(
+            f"executemany() got more than {MAX_BATCH} parameter sets; this caller's writes are counted"
+            " before they are sent [rule limits.max_batch]. Send them in several calls.",
+            rule="limits.max_batch",
+            remedy="send them in several calls",
+        )
     yield from cursor._start_query(query)
-    groups: dict[tuple[bytes, tuple[int, ...]], list[Any]] = {}
     pgq: PostgresQuery | None = None
-    for params in params_seq:
+    sets: list[_Set] = []
+    for params in given:
         if pgq is None:
             pgq = cursor._convert_query(query, params)
         else:
             pgq.dump(params)
-        groups.setdefault((pgq.query, pgq.types), []).append(list(pgq.params or ()))
-    guard: int | None = None
-    for (text, types), sets in groups.items():
-        call = Call(text, types, [v for values in sets for v in values], executions=len(params_seq))
-        cleared = yield from pipeline.clear(call, seat)
-        if cleared.guard is not None:
-            guard = cleared.guard if guard is None else min(guard, cleared.guard)
-        cleared.open_ended = True
-        cleared.guard = None
-        batch.runs[text, types] = cleared
-    return guard
+        text = bytes(memoryview(pgq.query))
+        values = None if pgq.params is None else [_frozen(v) for v in pgq.params]
+        sets.append(_Set(text, values, pgq.types, pgq.formats))
+    if pgq is None:
+        return
+    groups: dict[Key, list[Any]] = {}
+    for each in sets:
+        groups.setdefault(each.key, []).extend(each.params or ())
+    calls = [Call(*key, params, executions=len(sets)) for key, params in groups.items()]
+    runs, limit, whole = yield from pipeline.clear_all(calls, seat)
+    block = yield from open_block(cursor) if limit is not None else begin(cursor)
+    try:
+        for key, each_run in zip(groups, runs, strict=True):
+            seat.governor.trail.intent(each_run, seat)
+            batch.add(key, each_run)
+    except BaseException:
+        yield from undo(cursor, block)
+        raise
+    batch.closed = True
+    sending = _send(cursor, pgq, sets, query, returning)
+    if limit is None or block is None:
+        yield from sending
+    else:
+        yield from guarded(cursor, block, runs, limit, whole, sending)
 
 
-def guarded(cursor: GovernedCursor, runs: list[Run], cap: int, sending: PQGen[None]) -> PQGen[None]:
-    """Run ``sending`` inside a savepoint (a transaction in autocommit) and undo it above ``cap`` rows.
+def _frozen(value: Any) -> Any:
+    # What was judged and digested must be what is sent, whatever a dumper keeps hold of.
+    return None if value is None else bytes(memoryview(value))
+
+
+def begin(cursor: GovernedCursor) -> PQGen[Block | None]:
+    """Send the BEGIN that a statement waits for; return what to undo if it is not sent after all."""
+    idle = cursor._pgconn.transaction_status == IDLE
+    yield from cursor._begin()
+    return Block(opened=True, keep=True) if idle and not cursor._conn._autocommit else None
+
+
+def _send(
+    cursor: GovernedCursor, pgq: PostgresQuery, sets: list[_Set], query: Query, returning: bool
+) -> PQGen[None]:
+    conn = cursor._conn
+    if not returning:
+        cursor._rowcount = 0
+    cursor._execmany_returning = returning
+    for each in sets:
+        pgq.query, pgq.params, pgq.types, pgq.formats = each.query, each.params, each.types, each.formats
+        yield from cursor._maybe_prepare_gen(pgq, prepare=True)
+        if conn._pipeline:
+            yield from conn._pipeline._communicate_gen()
+    cursor._last_query = query
+    if returning and conn._pipeline:
+        yield from conn._pipeline._fetch_gen(flush=True)
+    yield from conn._prepared.maintain_gen(conn)
+
+
+def open_block(cursor: GovernedCursor) -> PQGen[Block]:
+    """Open what a guarded write is rolled back to."""
+    conn = cursor._conn
+    if conn._pipeline:
+        yield from cursor._seat.drain()
+    opened = conn.pgconn.transaction_status == IDLE
+    yield from conn._exec_command(conn._get_tx_start_command() if opened else b"SAVEPOINT " + GUARD)
+    return Block(opened, opened and not conn._autocommit)
+
+
+def undo(cursor: GovernedCursor, block: Block | None) -> PQGen[None]:
+    """Leave nothing open that was opened for a statement that is not sent after all."""
+    conn = cursor._conn
+    if conn.pgconn.status != OK or conn.pgconn.transaction_status == IDLE:
+        return
+    if block is not None:
+        commands = (b"ROLLBACK",) if block.opened else (b"ROLLBACK TO " + GUARD, b"RELEASE " + GUARD)
+        yield from _all(conn, *commands)
+
+
+def guarded(
+    cursor: GovernedCursor, block: Block, runs: list[Run], cap: int, whole: Call, sending: PQGen[None]
+) -> PQGen[None]:
+    """Run ``sending`` inside ``block`` and undo it above ``cap`` rows.
 
     Raises:
         ApprovalRequired: it touched more; everything it did is rolled back.
     """
     conn = cursor._conn
-    seat = cursor._seat
-    if conn._pipeline:
-        yield from seat.drain()
-    opened = conn.pgconn.transaction_status == IDLE
-    keep = opened and not conn._autocommit  # the caller's transaction starts here and stays open
-    yield from conn._exec_command(conn._get_tx_start_command() if opened else b"SAVEPOINT " + GUARD)
     try:
         yield from sending
         if conn._pipeline:
             yield from conn._pipeline._sync_gen()
     except BaseException:
         # In the caller's own transaction the server has aborted it already, as it does without us.
-        if opened and not keep and conn.pgconn.status == OK:
+        if block.opened and not block.keep and conn.pgconn.status == OK:
             yield from _all(conn, b"ROLLBACK")
         raise
     rows = sum(each.rows_affected for each in runs)
     if rows > cap:
-        yield from _all(conn, *((b"ROLLBACK",) if opened else (b"ROLLBACK TO " + GUARD, b"RELEASE " + GUARD)))
-    elif not keep:
-        yield from _all(conn, b"COMMIT" if opened else b"RELEASE " + GUARD)
+        yield from undo(cursor, block)
+    elif not block.keep:
+        yield from _all(conn, b"COMMIT" if block.opened else b"RELEASE " + GUARD)
     for each in runs:
         each.open_ended = False
         each.finish("ok" if rows <= cap else "refused")
     if rows > cap:
         cursor._reset()
-        raise pipeline.over_cap(runs[0], rows, cap, seat)
+        raise pipeline.over_cap(runs[0], whole, rows, cap, cursor._seat)
 
 
 def _all(conn: Any, *commands: bytes) -> PQGen[None]:

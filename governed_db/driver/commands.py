@@ -29,6 +29,7 @@ _OWN = frozenset(
 server-side cursors, the prepared statement cache."""
 
 _BEGIN = frozenset({"BEGIN", "START TRANSACTION"})
+_FINISH = frozenset({"COMMIT PREPARED", "ROLLBACK PREPARED"})
 _END = frozenset({"COMMIT", "ROLLBACK", "PREPARE TRANSACTION"})
 
 
@@ -40,7 +41,14 @@ def recognise(command: bytes, seat: Seat) -> Run | None:
         return None
     if statement.commands != 1 or not all(effect.kind in _OWN for effect in statement.effects):
         return None
+    if statement.tag in _FINISH and not _own_transaction(seat):
+        return None  # somebody else's prepared transaction: what it holds was never seen here
     return seat.governor.trail.command(command, seat.caller(), seat, statement=statement)
+
+
+def _own_transaction(seat: Seat) -> bool:
+    connection = seat.connection()
+    return connection is not None and connection._tpc is not None
 
 
 def begins(run: Run) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import ref
 
 import psycopg
-from psycopg import pq
+from psycopg import ConnectionInfo, pq
 from psycopg._connection_base import BaseConnection
 from psycopg.abc import RV, AdaptContext, ConnParam, PQGen, QueryNoTemplate
 from psycopg.rows import AsyncRowFactory, Row, RowFactory
@@ -16,6 +16,7 @@ from governed_db import pipeline
 from governed_db.driver import commands, cursors, errors, raw
 from governed_db.driver.adopt import adopt
 from governed_db.driver.seat import Seat
+from governed_db.errors import GovernanceError
 from governed_db.governor import Governor, default_governor
 from governed_db.identity import Identity
 from governed_db.run import Call
@@ -44,7 +45,15 @@ class GovernedConnection(BaseConnection[Row]):
     @pgconn.setter
     def pgconn(self, value: PGconn) -> None:
         self._pgconn = value
-        self._seat = Seat(governor=default_governor(), pgconn=value, connection=ref(self))
+        if (seat := getattr(self, "_seat", None)) is None:
+            self._seat = Seat(governor=default_governor(), pgconn=value, connection=ref(self))
+        else:
+            seat.pgconn = value
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """See :attr:`psycopg.Connection.info`."""
+        return ConnectionInfo(raw.shown(self._pgconn, self._seat))
 
     @property
     def identity(self) -> Identity:
@@ -66,8 +75,17 @@ class GovernedConnection(BaseConnection[Row]):
             yield from seat.keep_up()
 
     def _start_query(self) -> PQGen[None]:
-        if not self._seat.postponing:
-            yield from super()._start_query()
+        seat = self._seat
+        if seat.beginning == "later":
+            return
+        if not seat.beginning and seat.governor.enforce:
+            # Only a cursor asks for this, and a governed one says so: whoever else asks would send next.
+            raise GovernanceError(
+                "this cursor's statement has not been judged",
+                rule="driver.gate",
+                remedy="use a cursor class of governed_db, and override only public methods of it",
+            )
+        yield from super()._start_query()
 
     def _exec_command(
         self, command: QueryNoTemplate, result_format: pq.Format = TEXT
@@ -79,14 +97,16 @@ class GovernedConnection(BaseConnection[Row]):
         elif isinstance(command, Composable):
             command = command.as_bytes(self)
         seat = self._seat
+        if type(command) is not bytes:
+            command = bytes(memoryview(command))
         run = commands.recognise(command, seat)
         if run is None:  # not one of psycopg's: whoever calls this private method is judged like anybody
             call = Call(command)
-            run = (
-                (yield from pipeline.clear(call, seat))
-                if seat.governor.enforce
-                else pipeline.watch(call, seat)
-            )
+            if seat.governor.enforce:
+                run = yield from pipeline.clear(call, seat)
+            else:
+                run = pipeline.watch(call, seat)
+            seat.governor.trail.intent(run, seat)
         try:
             if seat.governor.enforce and commands.begins(run):
                 yield from seat.keep_up()
@@ -154,12 +174,20 @@ class Connection(GovernedConnection[Row], psycopg.Connection[Row]):
             raise
         return connection
 
+    def close(self) -> None:
+        """See :meth:`psycopg.Connection.close`."""
+        super().close()
+        if self.closed:
+            self._seat.abandon()
+
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """See :meth:`psycopg.Connection.wait`. Every generator that sends anything comes through here."""
         try:
             result: RV = super().wait(adopt(gen), *args, **kwargs)
             return result
         except psycopg.Error as error:
+            if self.closed:
+                self._seat.abandon()
             safe = errors.scrub(error, self._seat)
             if safe is None:
                 raise
@@ -214,11 +242,19 @@ class AsyncConnection(GovernedConnection[Row], psycopg.AsyncConnection[Row]):
             raise
         return connection
 
+    async def close(self) -> None:
+        """See :meth:`psycopg.AsyncConnection.close`."""
+        await super().close()
+        if self.closed:
+            self._seat.abandon()
+
     async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """See :meth:`psycopg.AsyncConnection.wait`. Every generator that sends comes through here."""
         try:
             return await super().wait(adopt(gen), *args, **kwargs)
         except psycopg.Error as error:
+            if self.closed:
+                self._seat.abandon()
             safe = errors.scrub(error, self._seat)
             if safe is None:
                 raise

@@ -23,6 +23,7 @@ from governed_db import pipeline
 from governed_db.driver import batches, masked
 from governed_db.driver.seat import CursorState, Seat
 from governed_db.errors import GovernanceError, StatementBlocked
+from governed_db.identity import standing
 from governed_db.run import Call, Run
 
 if TYPE_CHECKING:
@@ -35,7 +36,16 @@ IDLE = pq.TransactionStatus.IDLE
 _SENDERS = "this text was not cleared by the pipeline"
 
 
-class GovernedCursor(BaseCursor[Any, Any]):
+# To the type checker the mixins are cursors. In fact they are plain mixins: a class that an ungoverned
+# cursor is given (see adopt) must have the same layout, whatever class it had.
+if TYPE_CHECKING:
+    _Cursor = BaseCursor[Any, Any]
+    _ServerCursor = ServerCursorMixin[Any, Any]
+else:
+    _Cursor = _ServerCursor = object
+
+
+class GovernedCursor(_Cursor):
     """What all governed cursors have in common. See the module's docstring."""
 
     __slots__ = ()
@@ -60,36 +70,56 @@ class GovernedCursor(BaseCursor[Any, Any]):
             state.current.finish("unknown")  # a stream or COPY that was abandoned
         if state.batch is None:
             state.plans.clear()
-        seat.postponing = seat.governor.enforce
+        seat.new_statement()
+        seat.beginning = "later" if seat.governor.enforce else "now"
         try:
             yield from super()._start_query(query)
         finally:
-            seat.postponing = False
+            seat.beginning = ""
+
+    def _begin(self) -> PQGen[None]:
+        """Send the BEGIN that waited for the statement to be cleared, if one is owed."""
+        seat = self._seat
+        seat.beginning = "now"
+        try:
+            yield from self._conn._start_query()
+        finally:
+            seat.beginning = ""
 
     def _clear(self, pgq: PostgresQuery, *, copies: bool = False) -> PQGen[Run]:
-        """Take a converted query along the way, then send the BEGIN that waited for it."""
+        """Take a converted query along the way, as far as its intent on record."""
         seat = self._seat
+        if type(pgq.query) is not bytes:
+            # A subclass could read one way to us and lie another way on the wire.
+            pgq.query = bytes(memoryview(pgq.query))
         call = Call(pgq.query, pgq.types, pgq.params, copies=copies)
-        if seat.governor.enforce:
-            run = yield from pipeline.clear(call, seat)
-            # A guarded run opens its own block.
-            if run.guard is None and not self._conn._autocommit:
-                try:
-                    yield from self._conn._start_query()
-                except BaseException as error:
-                    run.fail(error)
-                    raise
-        else:
+        if not seat.governor.enforce:
             run = pipeline.watch(call, seat)
-        self._cleared(pgq, run)
+            seat.governor.trail.intent(run, seat)
+            self._cleared(pgq.query, run)
+            return run
+        run = yield from pipeline.clear(call, seat)
+        if run.guard is not None and (copies or self._state.streams):
+            raise _unguardable(run)
+        opened: batches.Block | None = None  # what there would be to undo
+        if run.guard is not None:
+            opened = run.block = yield from batches.open_block(self)
+        elif not self._conn._autocommit:
+            opened = yield from batches.begin(self)
+        try:
+            seat.governor.trail.intent(run, seat)
+        except BaseException:
+            # No record, no statement: and no transaction left open for the sake of one.
+            yield from batches.undo(self, opened)
+            raise
+        self._cleared(pgq.query, run)
         return run
 
-    def _cleared(self, pgq: PostgresQuery, run: Run) -> None:
+    def _cleared(self, text: bytes, run: Run) -> None:
         state = self._state
-        state.cleared = (pgq.query, run)
+        state.cleared = (text, run)
         state.current = run
-        if run.plan.scrub_errors:
-            self._seat.withholding = True
+        self._seat.follow(run)
 
     def _gate(self, text: bytes) -> None:
         """Refuse to send anything but the text that was cleared last: the last line of defence."""
@@ -125,21 +155,32 @@ class GovernedCursor(BaseCursor[Any, Any]):
     def _maybe_prepare_gen(
         self, pgq: PostgresQuery, *, prepare: bool | None = None, binary: bool | None = None
     ) -> PQGen[None]:
-        state = self._state
-        if (batch := state.batch) is not None:
-            run = batch.runs.get((pgq.query, pgq.types))
-            if run is None:
-                run = yield from self._clear(pgq)
-                batch.add(pgq, run)
-            self._cleared(pgq, run)
-            yield from self._run(run, super()._maybe_prepare_gen(pgq, prepare=prepare, binary=binary))
-            return
-        run = yield from self._clear(pgq)
-        sending = super()._maybe_prepare_gen(pgq, prepare=prepare, binary=binary)
-        if run.guard is None:
-            yield from self._run(run, sending)
+        batch = self._state.batch
+        if batch is None:
+            run = yield from self._clear(pgq)
         else:
-            yield from batches.guarded(self, [run], run.guard, self._run(run, sending))
+            run = yield from self._clear_in(batch, pgq)
+        sending = self._run(run, super()._maybe_prepare_gen(pgq, prepare=prepare, binary=binary))
+        if run.guard is None:
+            yield from sending
+        else:
+            yield from batches.guarded(self, run.block, [run], run.guard, run.call, sending)
+
+    def _clear_in(self, batch: batches.Batch, pgq: PostgresQuery) -> PQGen[Run]:
+        """Clear one execution of a batch: the first of its text and types stands for the others."""
+        key = (pgq.query, pgq.types)
+        run = batch.runs.get(key)
+        if run is None:
+            if batch.closed:
+                raise GovernanceError(
+                    _SENDERS,
+                    rule="driver.gate",
+                    remedy="send parameters that do not change while they are read",
+                )
+            run = yield from self._clear(pgq)
+            batch.add((pgq.query, pgq.types), run)
+        self._cleared(pgq.query, run)
+        return run
 
     def _run(self, run: Run, sending: PQGen[None]) -> PQGen[None]:
         """Send one execution of ``run``; its results come back through :meth:`_check_results`."""
@@ -159,6 +200,20 @@ class GovernedCursor(BaseCursor[Any, Any]):
             self._seat.ran(run)
 
     # -- results
+
+    def _make_row_maker(self) -> Any:
+        """Mask before anybody's row factory sees the cursor."""
+        state = self._state
+        run = state.plans[self._iresult] if self._iresult < len(state.plans) else state.current
+        if run is not None and self.pgresult is not None:
+            masked.apply(self, run, self.pgresult, state.format)
+        return super()._make_row_maker()
+
+    def _check_result_for_fetch(self) -> Any:
+        run = self._state.current
+        if run is not None:
+            self._seat.check_reader(run)
+        return super()._check_result_for_fetch()
 
     def _check_results(self, results: list[PGresult]) -> None:
         state = self._state
@@ -189,6 +244,7 @@ class GovernedCursor(BaseCursor[Any, Any]):
                 run.rows_returned += result.ntuples
             if run.statement is None or run.statement.writes:
                 run.rows_affected += result.command_tuples or 0
+        self._seat.succeeded(run)
         if not run.outstanding and not run.open_ended and run.guard is None:
             try:
                 super()._set_results(results)
@@ -200,14 +256,8 @@ class GovernedCursor(BaseCursor[Any, Any]):
             super()._set_results(results)
 
     def _select_current_result(self, i: int, format: pq.Format | None = None) -> None:
+        self._state.format = format
         super()._select_current_result(i, format)
-        state = self._state
-        run = state.plans[i] if i < len(state.plans) else state.current
-        if run is not None and self.pgresult is not None:
-            masked.apply(self, run, self.pgresult, format)
-
-    def _raise_for_result(self, result: PGresult) -> Any:
-        super()._raise_for_result(result)
 
     # -- the last gate
 
@@ -236,13 +286,16 @@ class GovernedCursor(BaseCursor[Any, Any]):
             raise ValueError("size must be >= 1")
         if size > 1:
             capabilities.has_stream_chunked(check=True)
-        self._state.batch = None
+        state = self._state
+        state.batch = None
         yield from self._start_query(query)
         pgq = self._convert_query(query, params)
-        run = yield from self._clear(pgq)
-        if run.guard is not None:
-            run.finish("refused")
-            raise _unguardable("stream()", run)
+        state.streams = True
+        try:
+            with self._seat.opened_by(state.opener):
+                run = yield from self._clear(pgq)
+        finally:
+            state.streams = False
         run.executions = 1
         run.open_ended = True
         try:
@@ -273,7 +326,7 @@ class GovernedCursor(BaseCursor[Any, Any]):
             run.finish()
         else:
             run.rows_returned += result.ntuples
-            masked.apply(self, run, result, None, install=first)
+            masked.cover(self, run, result)
         return result
 
     # -- copy
@@ -288,10 +341,8 @@ class GovernedCursor(BaseCursor[Any, Any]):
             merged.convert(statement, params)
             statement = merged.query
         pgq = self._convert_query(statement)
-        run = yield from self._clear(pgq, copies=True)
-        if run.guard is not None:
-            run.finish("refused")
-            raise _unguardable("copy()", run)
+        with self._seat.opened_by(self._state.opener):
+            run = yield from self._clear(pgq, copies=True)
         run.executions = 1
         run.open_ended = True
         try:
@@ -319,7 +370,7 @@ class GovernedCursor(BaseCursor[Any, Any]):
             run.fail(error)
 
 
-class GovernedServerCursor(GovernedCursor, ServerCursorMixin[Any, Any]):
+class GovernedServerCursor(GovernedCursor, _ServerCursor):
     """What governed server-side cursors add: DECLARE is judged, FETCH comes back masked."""
 
     __slots__ = ()
@@ -346,25 +397,17 @@ class GovernedServerCursor(GovernedCursor, ServerCursorMixin[Any, Any]):
             raise
         finally:
             self._seat.ran(run)
+        self._seat.succeeded(run)
         run.finish()
-        self._seat.declared[self._name] = run
         self._format = self.format if binary is None else (pq.Format.BINARY if binary else pq.Format.TEXT)
         yield from self._describe_gen()
 
     def _describe_gen(self) -> PQGen[None]:
-        seat = self._seat
         state = self._state
-        opened = seat.declared.get(self._name)
-        caller = seat.caller()
-        if state.current is None:
-            # Stealing a cursor by its name. Whoever opened it was judged; nobody else was.
-            if seat.governor.masks(caller) and (opened is None or opened.identity != caller):
-                raise StatementBlocked(
-                    f"the server-side cursor {self._name!r} was not opened by this caller through this"
-                    " connection, so its columns cannot be masked [rule masking.cursor]",
-                    rule="masking.cursor",
-                    remedy="execute the query on a server-side cursor of your own",
-                )
+        opened = self._seat.declared.get(self._name)
+        if state.current is not opened:
+            # Reading a cursor by its name that another one opened.
+            self._check_opener(opened)
             state.current = opened
         pending, state.pending = state.pending, []
         try:
@@ -373,19 +416,38 @@ class GovernedServerCursor(GovernedCursor, ServerCursorMixin[Any, Any]):
             state.pending = pending
 
     def _fetch_gen(self, num: int | None) -> PQGen[list[Any]]:
+        if self._described:
+            self._check_opener(self._state.current)
         rows = yield from super()._fetch_gen(num)
         run = self._state.current
         if run is not None:
             run.rows_returned += len(rows)
             if self.pgresult is not None:
+                masked.check(self, run, self.pgresult)
                 masked.cover(self, run, self.pgresult)
         return rows
 
+    def _check_opener(self, opened: Run | None) -> None:
+        """Refuse a masked caller the rows of a cursor that was not opened, as it is now, by itself."""
+        seat = self._seat
+        caller = seat.caller()
+        if not seat.governor.masks(caller):
+            return
+        mine = opened is not None and standing(opened.identity) == standing(caller)
+        if not mine or seat.declared.get(self._name) is not opened:
+            raise StatementBlocked(
+                "this server-side cursor was not opened, as it is now, by this caller through this"
+                " connection, so its columns cannot be masked [rule masking.cursor]. Execute the query on a"
+                " server-side cursor of your own.",
+                rule="masking.cursor",
+                remedy="execute the query on a server-side cursor of your own",
+            )
 
-def _unguardable(method: str, run: Run) -> GovernanceError:
+
+def _unguardable(run: Run) -> GovernanceError:
     assert run.decision is not None
     return StatementBlocked(
-        f"{method} cannot count the rows a write touches before they are handed out"
+        f"stream() and copy() cannot count the rows a write touches before they are handed out"
         f" [rule {run.decision.rule}]. Use execute().",
         decision=run.decision,
         remedy="use execute()",

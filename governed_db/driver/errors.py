@@ -36,7 +36,7 @@ _NAMES = (
 
 def scrub(error: psycopg.Error, seat: Seat) -> psycopg.Error | None:
     """Return a safe stand-in for ``error``, or ``None`` where the original may pass."""
-    if not seat.withholding or isinstance(error, GovernanceError):
+    if isinstance(error, GovernanceError) or not seat.quotes():
         return None
     if error._info is None:
         return None  # psycopg's own words, not the server's
@@ -73,7 +73,7 @@ def guard_notices(connection: BaseConnection[Any]) -> None:
         me = weak()
         if me is None:
             return
-        if not me._seat.withholding:  # type: ignore[attr-defined]
+        if not me._seat.quotes():  # type: ignore[attr-defined]
             pass_on(result)
 
     connection._pgconn.notice_handler = handler  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from psycopg import errors as e
 from psycopg import generators, pq
 from psycopg.abc import PQGen
 
@@ -79,6 +80,10 @@ def _query(seat: Seat, text: bytes, expected: int = 0) -> PQGen[list[pq.abc.PGre
     for result in results:
         if result.status == pq.ExecStatus.FATAL_ERROR:
             state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+            if state == e.QueryCanceled.sqlstate:
+                cancelled = e.error_from_result(result, encoding=pgconn._encoding)
+                run.fail(cancelled)
+                raise cancelled
             problem = f"SQLSTATE {state}"
     if not problem and expected and len(results) != expected:
         problem = f"{len(results)} results instead of {expected}"

@@ -69,7 +69,7 @@ def apply(
     if result.status in (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_IN):
         return
     if install:
-        _check(cursor, run, result)
+        check(cursor, run, result)
         if run.plan.masks:
             formats = result.fformat(0) if format is None else format
             install_loaders(
@@ -89,7 +89,7 @@ def cover(cursor: BaseCursor[Any, Any], run: Run, result: PGresult) -> None:
         cursor.pgresult = shape
 
 
-def _check(cursor: BaseCursor[Any, Any], run: Run, result: PGresult) -> None:
+def check(cursor: BaseCursor[Any, Any], run: Run, result: PGresult) -> None:
     """Hold libpq's account of where columns come from against the plan: the second, independent check."""
     covered = {mask.index for mask in run.plan.masks}
     origins = run.plan.origins

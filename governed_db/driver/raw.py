@@ -21,27 +21,37 @@ _INSIDERS = frozenset({"psycopg", "psycopg_pool", "psycopg_c", "psycopg_binary",
 
 _STATE = frozenset(
     {
-        "backend_pid", "db", "error_message", "fileno", "full_protocol_version", "get_error_message", "host",
-        "hostaddr", "needs_password", "nonblocking", "options", "parameter_status", "pipeline_status", "port",
+        "backend_pid", "db", "fileno", "full_protocol_version", "host", "hostaddr", "info", "needs_password",
+        "password", "nonblocking", "options", "parameter_status", "pipeline_status", "port",
         "protocol_version", "server_version", "socket", "ssl_in_use", "status", "transaction_status", "tty",
         "used_gssapi", "used_password", "user", "_encoding", "finish", "pgconn_ptr",
     }
 )  # fmt: skip
 
 
+_WORDS = frozenset({"error_message", "get_error_message"})
+"""What the server said last, as long as it quotes nothing masked."""
+
+
 class GuardedPGconn:
-    """A libpq connection's state, without its password and without the methods that send."""
+    """A libpq connection's state, without the methods that send."""
 
     __slots__ = ("_read",)
 
-    def __init__(self, pgconn: PGconn) -> None:
+    def __init__(self, pgconn: PGconn, seat: Seat) -> None:
         def read(name: str) -> Any:
+            if name in _WORDS and seat.quotes():
+                raise GovernanceError(
+                    "the server's text is withheld: it can quote masked columns",
+                    rule="masking.errors",
+                    remedy="read the SQLSTATE of the error",
+                )
             return getattr(pgconn, name)
 
         self._read = read
 
     def __getattr__(self, name: str) -> Any:
-        if name in _STATE:
+        if name in _STATE or name in _WORDS:
             return self._read(name)
         raise GovernanceError(
             f"conn.pgconn.{name} goes around the policy and the trail",
@@ -59,4 +69,9 @@ def pgconn(real: PGconn, seat: Seat) -> PGconn:
     caller = sys._getframe(2).f_globals.get("__name__", "")
     if caller.partition(".")[0] in _INSIDERS:
         return real
-    return cast("PGconn", GuardedPGconn(real))
+    return cast("PGconn", GuardedPGconn(real, seat))
+
+
+def shown(real: PGconn, seat: Seat) -> PGconn:
+    """Return what ``conn.info`` may read from."""
+    return cast("PGconn", GuardedPGconn(real, seat)) if seat.governor.enforce else real

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType, WeakKeyDictionary
+from weakref import ReferenceType, ref
 
 from attrs import define, field
 from psycopg import pq
@@ -17,6 +18,7 @@ from psycopg.abc import PQGen
 
 from governed_db.catalog import Catalog, Session, Source
 from governed_db.driver import lookups
+from governed_db.errors import StatementBlocked
 from governed_db.identity import Identity, acting
 from governed_db.identity import standing as standing_of
 from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
@@ -39,6 +41,7 @@ MAX_KNOWN_BYTES = 32 * 1024
 """Longer texts are understood anew each time: they are generated, hardly ever repeated, and large trees."""
 
 IDLE = pq.TransactionStatus.IDLE
+INTRANS = pq.TransactionStatus.INTRANS
 INERROR = pq.TransactionStatus.INERROR
 
 _READABLE_ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
@@ -65,6 +68,9 @@ class CursorState:
     current: Run | None = None
     cleared: tuple[bytes, Run] | None = None  # the only text that may be sent now
     batch: Any = None
+    format: pq.Format | None = None  # of the result being selected, where the server does not say
+    streams: bool = False
+    opener: Identity | None = None  # who called stream() or copy(): both send later than they are called
 
 
 @define(eq=False)
@@ -91,10 +97,14 @@ class Seat:
     settings_moved: bool = False  # in this transaction: a rollback may move them back
     catalog_private: bool = False  # read inside a transaction that changed it: nobody else's truth yet
     transaction: str = ""
-    postponing: bool = False  # BEGIN waits until the statement behind it is cleared
-    cursors: WeakKeyDictionary[BaseCursor[Any, Any], CursorState] = field(factory=WeakKeyDictionary)
+    cursors: dict[int, tuple[ReferenceType[BaseCursor[Any, Any]], CursorState]] = field(factory=dict)
     declared: dict[str, Run] = field(factory=dict)  # server-side cursors by name
     withholding: bool = False  # this transaction touched masked columns: server text may quote them
+    foreign: bool = False  # this transaction has writes of callers who see everything
+    used: bool = False  # this transaction has run a statement
+    beginning: str = ""  # "now": psycopg may send BEGIN; "later": it waits for the statement behind it
+    opener: Identity | None = None
+    open: dict[Run, None] = field(factory=dict)  # runs without an outcome, in order
     where: dict[str, object] = field(factory=dict)
     _standings: OrderedDict[Identity, Standing] = field(factory=OrderedDict)
 
@@ -102,7 +112,16 @@ class Seat:
 
     def caller(self) -> Identity:
         """Return the identity in force: acting_as, else the connection's own, else the configured default."""
-        return acting() or self.own or self.governor.default_identity
+        return self.opener or acting() or self.own or self.governor.default_identity
+
+    @contextmanager
+    def opened_by(self, opener: Identity | None) -> Iterator[None]:
+        """Attribute what is cleared inside to ``opener``: a generator may start under another caller."""
+        self.opener = opener
+        try:
+            yield
+        finally:
+            self.opener = None
 
     # -- WHAT
 
@@ -206,13 +225,13 @@ class Seat:
     def _due(self) -> bool:
         self._just_refreshed = False
         status = self.pgconn.transaction_status
-        if status == IDLE:
-            self.withholding = False
         if status == INERROR:
             return False  # the server takes nothing but ROLLBACK now
         if self.session_stale or self.catalog_stale:
             return True
-        return status == IDLE and time.monotonic() > self._checked + self.governor.max_age
+        # Before the first statement of a transaction nothing may be read: SET TRANSACTION could not follow.
+        at_rest = status == IDLE or (status == INTRANS and self.used)
+        return at_rest and time.monotonic() > self._checked + self.governor.max_age
 
     _checked: float = field(default=0.0, init=False)
 
@@ -251,6 +270,56 @@ class Seat:
         self._just_refreshed = True
         self._checked = time.monotonic()
 
+    def new_statement(self) -> None:
+        """Note that a caller starts something new: in no transaction, nothing of the last one counts."""
+        if self.pgconn.transaction_status == IDLE:
+            self.withholding = self.foreign = self.used = False
+
+    def follow(self, run: Run) -> None:
+        """Note what the server could say about a statement that is about to be sent."""
+        self.used = True
+        if run.plan.scrub_errors:
+            self.withholding = True
+        elif run.statement is not None and run.statement.writes and not run.sensitive:
+            self.foreign = True
+
+    def succeeded(self, run: Run) -> None:
+        """Note the cursor that a DECLARE has opened."""
+        if run.statement is not None:
+            for effect in run.statement.effects:
+                if effect.kind is EffectKind.CURSOR:
+                    self.declared[effect.name] = run
+
+    def quotes(self) -> bool:
+        """Whether the server's text may quote what the caller sees masked."""
+        return self.withholding or (self.foreign and self.governor.masks(self.caller()))
+
+    def check_reader(self, run: Run) -> None:
+        """Refuse a masked caller the rows that somebody who sees everything has fetched.
+
+        Raises:
+            StatementBlocked: a result belongs to whoever asked for it.
+        """
+        if not self.governor.enforce or run.sensitive:
+            return
+        reader = self.caller()
+        if (
+            reader is not run.identity
+            and self.governor.masks(reader)
+            and not self.governor.masks(run.identity)
+        ):
+            raise StatementBlocked(
+                f"these rows were read for {run.identity}, unmasked [rule masking.cursor]. Execute the"
+                " statement as yourself.",
+                rule="masking.cursor",
+                remedy="execute the statement as yourself",
+            )
+
+    def abandon(self) -> None:
+        """Close the records of everything that will never have an outcome: the connection is gone."""
+        for run in list(self.open):
+            run.finish("unknown")
+
     def ran(self, run: Run) -> None:
         """Note what a statement that was sent may have moved."""
         if run.settled:
@@ -267,8 +336,6 @@ class Seat:
                 self.catalog_stale = True
             if effect.kind is EffectKind.TRANSACTION and self.settings_moved:
                 self.session_stale = True
-            if effect.kind is EffectKind.CURSOR:
-                self.declared[effect.name] = run
 
     def transaction_ended(self) -> None:
         """Note that BEGIN's block is over: what moved in it may have moved back."""
@@ -281,9 +348,13 @@ class Seat:
 
     def of(self, cursor: BaseCursor[Any, Any]) -> CursorState:
         """Return the state of ``cursor``."""
-        state = self.cursors.get(cursor)
-        if state is None:
-            state = self.cursors[cursor] = CursorState()
+        # By identity and not by equality: a subclass may define the latter, or have no hash.
+        key = id(cursor)
+        held = self.cursors.get(key)
+        if held is not None and held[0]() is cursor:
+            return held[1]
+        state = CursorState()
+        self.cursors[key] = (ref(cursor, lambda _: self.cursors.pop(key, None)), state)
         return state
 
     def _fetch_plan(self, statement: Statement, caller: Identity) -> MaskPlan | None:
@@ -291,7 +362,7 @@ class Seat:
         for effect in statement.effects:
             if effect.kind is EffectKind.FETCH:
                 opener = self.declared.get(effect.name)
-                if opener is not None and opener.identity == caller:
+                if opener is not None and standing_of(opener.identity) == standing_of(caller):
                     return opener.plan
         return None
 
