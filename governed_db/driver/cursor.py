@@ -256,8 +256,12 @@ class GovernedCursor(_Cursor):
             super()._set_results(results)
 
     def _select_current_result(self, i: int, format: pq.Format | None = None) -> None:
-        self._state.format = format
+        state = self._state
+        state.format = format
         super()._select_current_result(i, format)
+        if state.copying and state.current is not None and state.current.open_ended:
+            state.copying = False  # psycopg selects the result once more when a COPY's block is over
+            self._finish_copy()
 
     # -- the last gate
 
@@ -352,6 +356,7 @@ class GovernedCursor(_Cursor):
                 raise e.ProgrammingError("COPY cannot be mixed with other operations")
             self._check_copy_result(results[0])
             super()._set_results(results)
+            self._state.copying = True
         except BaseException as error:
             run.fail(error)
             raise
@@ -361,8 +366,10 @@ class GovernedCursor(_Cursor):
     def _finish_copy(self, error: BaseException | None = None) -> None:
         """Close the record of a COPY whose block is over."""
         run = self._state.current
+        self._state.copying = False
         if run is None or run.finished:
             return
+        run.open_ended = False
         run.rows_affected = max(self._rowcount, 0)
         if error is None:
             run.finish()

@@ -33,6 +33,9 @@ _WORDS = frozenset({"error_message", "get_error_message"})
 """What the server said last, as long as it quotes nothing masked."""
 
 
+WITHHELD = "the server's text is withheld because it can quote masked columns"
+
+
 class GuardedPGconn:
     """A libpq connection's state, without the methods that send."""
 
@@ -40,13 +43,10 @@ class GuardedPGconn:
 
     def __init__(self, pgconn: PGconn, seat: Seat) -> None:
         def read(name: str) -> Any:
+            value = getattr(pgconn, name)
             if name in _WORDS and seat.quotes():
-                raise GovernanceError(
-                    "the server's text is withheld: it can quote masked columns",
-                    rule="masking.errors",
-                    remedy="read the SQLSTATE of the error",
-                )
-            return getattr(pgconn, name)
+                return (lambda encoding="": WITHHELD) if callable(value) else WITHHELD.encode()
+            return value
 
         self._read = read
 

@@ -70,6 +70,7 @@ class CursorState:
     batch: Any = None
     format: pq.Format | None = None  # of the result being selected, where the server does not say
     streams: bool = False
+    copying: bool = False  # a COPY is open
     opener: Identity | None = None  # who called stream() or copy(): both send later than they are called
 
 

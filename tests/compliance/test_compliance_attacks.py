@@ -48,7 +48,8 @@ _SETTINGS = (
 def _lines(name: str) -> list[Any]:
     entries = [orjson.loads(line) for line in (CORPUS / f"attack_{name}.jsonl").read_bytes().splitlines()]
     return [
-        pytest.param(entry, id=f"{number}-{str(entry['sql'])[:60]}") for number, entry in enumerate(entries, 1)
+        pytest.param(entry, id=f"{number}-{str(entry['sql'])[:60]}")
+        for number, entry in enumerate(entries, 1)
     ]
 
 
@@ -152,9 +153,7 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(
-    server: EmbeddedPostgres, dsn: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shop]:
+def shop(server: EmbeddedPostgres, dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     template = conninfo_to_dict(dsn)["dbname"]
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute((CORPUS / "attack_schema.sql").read_text("utf-8"))
