@@ -51,8 +51,14 @@ def _bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
     functions = function_uses(ctx, statement)
     relations, effects = _reached(ctx, statement)
     place = _characters(statement.text)
+    once = ONCE if _no_rows_read(ctx, functions) else ""
     called = (
-        Effect(kind=EffectKind.FUNCTION, name=_called(use), note=use.note, location=use.ref.location)
+        Effect(
+            kind=EffectKind.FUNCTION,
+            name=_called(use),
+            note=f"{use.note}{once}" if use.note == SEQUENCE else use.note,
+            location=use.ref.location,
+        )
         for use in functions
         if not use.vetted
     )
@@ -72,6 +78,16 @@ def _bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
         rows=_proven(ctx),
         catalog_version=catalog.version,
     )
+
+
+SEQUENCE = "changes a sequence"
+ONCE = ", as often as the text says"
+
+
+def _no_rows_read(ctx: Context, functions: tuple[FunctionUse, ...]) -> bool:
+    """Return whether nothing multiplies what the text calls: no relation is read, no set is returned."""
+    read = any(access is Access.READ for _, access, _ in ctx.relations)
+    return not read and not any(f.returns_set for use in functions for f in use.candidates)
 
 
 def _called(use: FunctionUse) -> str:
@@ -130,8 +146,42 @@ def _counted(ctx: Context, statement: Statement) -> tuple[Effect, ...]:
         and e.target is not None
         and proven.get((e.kind.value, e.target.name), e.rows) is None
         else e
-        for e in reread(statement, columns)
+        for e in (_doubted(ctx, each) for each in reread(statement, columns))
     )
+
+
+def _doubted(ctx: Context, effect: Effect) -> Effect:
+    """Return ``effect`` without a proof that rests on another relation which is the target after all.
+
+    The grammar tells relations apart by name: a view of the target, its partitions, parents and children
+    hand out the target's own rows. What a whole key restricts needs no such proof.
+    """
+    if not effect.constrained or effect.target is None or _proven(ctx) is not None:
+        return effect
+    target = ctx.catalog.relation(effect.target.schema, effect.target.name, ctx.session)
+    if target is None:
+        return effect
+    family = {r.oid for r in _family(ctx, target)}
+    for (oid, access, _), relation in ctx.relations.items():
+        if access is not Access.READ or oid == target.oid:
+            continue
+        behind = {r.oid for r in view_facts(ctx.catalog, relation).relations} if is_view(relation) else {oid}
+        if behind & family:
+            return evolve(effect, constrained=False)
+    return effect
+
+
+def _family(ctx: Context, relation: Relation) -> list[Relation]:
+    found = {relation.oid: relation}
+    todo = [relation]
+    while todo:
+        current = todo.pop()
+        parents = (ctx.catalog.relations.get(p) for p in current.parents)
+        for other in (*parents, *ctx.memo.children.get(current.oid, ())):
+            if other is not None and other.oid not in found:
+                found[other.oid] = other
+                todo.append(other)
+    return list(found.values())
 
 
 def _proven(ctx: Context) -> int | None:

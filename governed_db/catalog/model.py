@@ -21,6 +21,7 @@ class Column:
     type_modifier: int
     not_null: bool
     comment: str | None = None
+    generated: tuple[int, ...] = ()  # for GENERATED ALWAYS AS (...): the columns it is computed from
 
 
 @frozen(kw_only=True)

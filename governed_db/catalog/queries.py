@@ -169,7 +169,17 @@ _RELATIONS = f"""
         AND d.classoid == 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid == 0
 """
 _COLUMNS = """
-    SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, d.description
+    SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, d.description,
+        CASE WHEN a.attgenerated <> '' THEN (
+            SELECT pg_catalog.string_agg(g.refobjsubid::pg_catalog.text, ' ') FROM pg_catalog.pg_depend AS g
+            WHERE (g.classid == 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND g.objid == a.attrelid AND g.objsubid == a.attnum
+                OR g.classid == 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND g.objid == (
+                    SELECT e.oid FROM pg_catalog.pg_attrdef AS e
+                    WHERE e.adrelid == a.attrelid AND e.adnum == a.attnum))
+                AND g.refclassid == 'pg_catalog.pg_class'::pg_catalog.regclass
+                AND g.refobjid == a.attrelid AND g.refobjsubid >= 1 AND g.refobjsubid <> a.attnum
+        ) END
     FROM pg_catalog.pg_attribute AS a
     JOIN pg_catalog.pg_class AS c ON c.oid == a.attrelid
     LEFT JOIN pg_catalog.pg_description AS d ON d.objoid == a.attrelid

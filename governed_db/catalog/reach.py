@@ -9,6 +9,7 @@ from governed_db.catalog.bound import FunctionUse
 from governed_db.catalog.context import Context
 from governed_db.catalog.functions import takes
 from governed_db.catalog.model import Function, Relation
+from governed_db.catalog.queries import FIRST_USER_OID
 from governed_db.statement.facts import Access, Effect, EffectKind, FunctionRef, RelationName, Statement
 
 _WRITING = frozenset({Access.INSERT, Access.UPDATE, Access.DELETE, Access.TRUNCATE})
@@ -22,11 +23,12 @@ def function_uses(ctx: Context, statement: Statement) -> tuple[FunctionUse, ...]
     Operators and casts appear only where this database has ones of its own under the name.
     """
     found: list[FunctionUse] = []
+    types = _present(ctx, statement) if ctx.catalog.operators or ctx.catalog.casts else frozenset()
     for ref in statement.functions:
         if ref.how == "operator":
-            found += _own(ctx, ref, _operators(ctx, ref))
+            found += _own(ctx, ref, _operators(ctx, ref, types))
         elif ref.how == "cast":
-            found += _casts(ctx, ref)
+            found += _casts(ctx, ref, types)
         else:
             use = _call(ctx, ref)
             if use is not None:
@@ -65,17 +67,55 @@ def _no_function(ctx: Context, ref: FunctionRef) -> FunctionUse | None:
         return None
     schemas = (ref.schema,) if ref.schema else ctx.session.search_path
     if any((s, ref.name) in ctx.memo.types for s in schemas):
-        casts = _casts(ctx, ref)
+        casts = _casts(ctx, ref, None)
         return casts[0] if casts else None
     ctx.missing(str(ref), "function")
     return FunctionUse(ref=ref, candidates=(), vetted=False, note="not known in this database")
 
 
-def _operators(ctx: Context, ref: FunctionRef) -> list[Function]:
+def _operators(ctx: Context, ref: FunctionRef, types: frozenset[int]) -> list[Function]:
     named = ctx.catalog.operators.get(ref.name, ())
     schemas = (ref.schema,) if ref.schema else ctx.session.search_path
-    reached = (ctx.catalog.function(o.function) for o in named if o.schema in schemas)
-    return [f for f in reached if f is not None]
+    reached = (
+        ctx.catalog.function(o.function)
+        for o in named
+        if o.schema in schemas and types.issuperset(t for t in (o.left, o.right) if t >= FIRST_USER_OID)
+    )
+    return [f for f in reached if f is not None and not _of_an_extension(f)]
+
+
+def _of_an_extension(function: Function) -> bool:
+    # Operators and casts as an administrator's CREATE EXTENSION brings them (citext, hstore, pg_trgm,
+    # vector): compiled, and by their own word free of side effects.
+    return function.extension is not None and function.language == "c" and function.volatility in "is"
+
+
+def _present(ctx: Context, statement: Statement) -> frozenset[int]:
+    """Return every type of this database's own that a value in ``statement`` can have.
+
+    An operator or a cast is chosen by its operands' types: one for a type that nothing here has, names or
+    returns cannot be meant.
+    """
+    memo = ctx.memo
+    todo = [c.type_oid for r in ctx.relations.values() for c in r.columns]
+    for ref in statement.functions:
+        schemas = (ref.schema,) if ref.schema else ctx.session.search_path
+        if ref.how == "cast":
+            todo += [t.oid for s in schemas if (t := memo.types.get((s, ref.name)))]
+        elif ref.how != "operator":
+            for function in ctx.catalog.candidates(ref.schema, ref.name, ctx.session):
+                todo.append(function.returns)
+    found: set[int] = set()
+    while todo:
+        oid = todo.pop()
+        type_ = ctx.catalog.types.get(oid)
+        if oid in found or type_ is None:
+            continue
+        found.add(oid)
+        todo += [t for t in (type_.base, type_.element) if t]
+        if type_.relation and (row := ctx.catalog.relations.get(type_.relation)):
+            todo += [c.type_oid for c in row.columns]
+    return frozenset(found)
 
 
 def _own(ctx: Context, ref: FunctionRef, functions: list[Function]) -> list[FunctionUse]:
@@ -85,15 +125,35 @@ def _own(ctx: Context, ref: FunctionRef, functions: list[Function]) -> list[Func
     return [FunctionUse(ref=ref, candidates=tuple(functions), vetted=reason is None, note=reason or "")]
 
 
-def _casts(ctx: Context, ref: FunctionRef) -> list[FunctionUse]:
+def _casts(ctx: Context, ref: FunctionRef, types: frozenset[int] | None) -> list[FunctionUse]:
     schemas = (ref.schema,) if ref.schema else ctx.session.search_path
     type_ = next((t for s in schemas if (t := ctx.memo.types.get((s, ref.name)))), None)
     if type_ is None:
         return []
-    if type_.kind == "d" and type_.schema not in ("pg_catalog", "information_schema"):
+    if _checks(ctx, type_.oid):
         return [FunctionUse(ref=ref, candidates=(), vetted=False, note=DOMAIN)]
-    reached = (ctx.catalog.function(c.function) for c in ctx.catalog.casts.get(type_.oid, ()) if c.function)
-    return _own(ctx, ref, [f for f in reached if f is not None])
+    reached = (
+        ctx.catalog.function(c.function)
+        for c in ctx.catalog.casts.get(type_.oid, ())
+        if c.function and (types is None or c.source < FIRST_USER_OID or c.source in types)
+    )
+    return _own(ctx, ref, [f for f in reached if f is not None and not _of_an_extension(f)])
+
+
+def _checks(ctx: Context, oid: int) -> bool:
+    """Return whether making a value of type ``oid`` can run the checks of a domain of this database."""
+    todo, seen = [oid], set()
+    while todo:
+        type_ = ctx.catalog.types.get(todo.pop())
+        if type_ is None or type_.oid in seen:
+            continue
+        seen.add(type_.oid)
+        if type_.kind == "d" and type_.schema not in ("pg_catalog", "information_schema"):
+            return True
+        todo += [t for t in (type_.base, type_.element) if t]
+        if type_.relation and type_.kind == "c" and (row := ctx.catalog.relations.get(type_.relation)):
+            todo += [c.type_oid for c in row.columns]
+    return False
 
 
 def relation_effects(relation: Relation, access: Access, location: int) -> Iterator[Effect]:

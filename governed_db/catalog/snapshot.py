@@ -109,8 +109,19 @@ def _grouped(rows: Rows) -> dict[str | None, tuple[str, ...]]:
 
 def _columns(rows: Rows) -> dict[str | None, tuple[Column, ...]]:
     return _gathered(
-        (relation, Column(_int(number), _str(name), _int(type_oid), _int(modifier), not_null == "t", comment))
-        for relation, number, name, type_oid, modifier, not_null, comment in rows
+        (
+            relation,
+            Column(
+                _int(number),
+                _str(name),
+                _int(type_oid),
+                _int(modifier),
+                not_null == "t",
+                comment,
+                tuple(map(int, generated.split())) if generated else (),
+            ),
+        )
+        for relation, number, name, type_oid, modifier, not_null, comment, generated in rows
     )
 
 

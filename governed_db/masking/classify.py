@@ -12,10 +12,10 @@ them would cost most reports and hide nobody. A policy can say otherwise for a c
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from governed_db.catalog.bound import Source
 from governed_db.catalog.model import Catalog, Column, Relation
@@ -93,7 +93,56 @@ def classify(
             found.pop(source, None)
         else:
             found[source] = Sensitivity(label=label, confidence=1.0, because="the policy says so")
+    cleared = {_source(catalog, path) for path, label in (overrides or {}).items() if label is None}
+    for source, answer in _inherited(catalog, found):
+        if source not in cleared:
+            found.setdefault(source, answer)
     return found
+
+
+def _inherited(catalog: Catalog, found: Mapping[Source, Sensitivity]) -> Iterator[tuple[Source, Sensitivity]]:
+    """Yield what holds a sensitive value by its definition: generated columns, and rows as values."""
+    rows: dict[int, Sensitivity | None] = {}
+    for relation in catalog.relations.values():
+        if relation.schema.startswith(_SYSTEM):
+            continue
+        for column in relation.columns:
+            for number in column.generated:
+                if (base := found.get(Source(relation.oid, number))) is not None:
+                    answer = evolve(base, because="it is generated from a sensitive column")
+                    yield Source(relation.oid, column.number), answer
+                    break
+            else:
+                if (inner := _in_row(column.type_oid, catalog, found, rows)) is not None:
+                    answer = evolve(inner, because="its type has a sensitive attribute")
+                    yield Source(relation.oid, column.number), answer
+
+
+def _in_row(
+    oid: int, catalog: Catalog, found: Mapping[Source, Sensitivity], rows: dict[int, Sensitivity | None]
+) -> Sensitivity | None:
+    """Return what is sensitive inside a composite type, its arrays and its domains included."""
+    if oid in rows:
+        return rows[oid]
+    rows[oid] = None  # a type that contains itself says nothing new
+    type_ = catalog.types.get(oid)
+    if type_ is None or type_.schema.startswith(_SYSTEM):
+        return None
+    for inner in (type_.base, type_.element):
+        if inner and (answer := _in_row(inner, catalog, found, rows)) is not None:
+            rows[oid] = answer
+            return answer
+    row = catalog.relations.get(type_.relation) if type_.relation else None
+    if row is not None:
+        own: dict[Source, Sensitivity] = {s: a for s, a in found.items() if s.relation == row.oid}
+        if row.kind == "c":
+            _classify_relation(row, catalog, own)
+        inside = [
+            own.get(Source(row.oid, c.number)) or _in_row(c.type_oid, catalog, found, rows)
+            for c in row.columns
+        ]
+        rows[oid] = next((answer for answer in inside if answer is not None), None)
+    return rows[oid]
 
 
 def _source(catalog: Catalog, path: str) -> Source:

@@ -109,12 +109,15 @@ def _reached(request: Request) -> Iterator[Effect]:
             if ref.access is Access.READ:
                 yield Effect(kind=EffectKind.SELECT, target=ref.name, location=ref.location)
         return
+    explained = request.statement.tag == "EXPLAIN" and not request.statement.writes
     restricted: dict[EffectKind, bool] = {}
     for effect in request.effects:
         if effect.constrained is not None:
             restricted[effect.kind] = effect.constrained and restricted.get(effect.kind, True)
     for use in request.bound.relations:
         kind = EffectKind.SELECT if use.access is Access.READ else _WRITING.get(use.access)
+        if explained and kind is not None:
+            kind = EffectKind.SELECT  # its plan is shown; nothing is written
         if kind is not None:
             yield Effect(
                 kind=kind,

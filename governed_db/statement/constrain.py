@@ -32,7 +32,16 @@ from collections.abc import Iterable, Iterator
 
 from attrs import evolve, frozen
 
-from governed_db.statement.constants import integer, is_end, is_something, truth
+from governed_db.statement.constants import (
+    both_truths,
+    calls,
+    integer,
+    is_array,
+    is_end,
+    is_something,
+    lists_all,
+    truth,
+)
 from governed_db.statement.fixed import BOUND, DEPTH, MEMBERS, VALUE, Place, Proof
 from governed_db.statement.nodes import Body, literal, strings, unwrap
 from governed_db.statement.sources import Columns, CTEs, Target, flatten, is_simple, with_own
@@ -170,6 +179,8 @@ class _Conditions(Place):
                 return POINT
             if "A_ArrayExpr" in right and sign == "=":
                 return self.member(left, right["A_ArrayExpr"].get("elements", ()), depth)
+            if both_truths(right) or calls(right, "enum_range"):
+                return None
             return self.compare(sign, left, right, depth, MEMBERS)
         if kind == "AEXPR_OP_ALL" and right.get("A_ArrayExpr", {}).get("elements"):
             return self.compare(sign, left, right, depth, MEMBERS)  # of an empty array ALL is true
@@ -180,7 +191,7 @@ class _Conditions(Place):
         if "RowExpr" in left and "RowExpr" in right:
             return self.rows(sign, left["RowExpr"].get("args", ()), right["RowExpr"].get("args", ()), depth)
         if sign in ("&&", "@>"):
-            some = sign == "&&" or is_something(right)
+            some = is_array(right) if sign == "&&" else is_something(right)
             return POINT if some and self.column(left, depth) and self.fixed(right, depth) else None
         numbers = integer(left), integer(right)
         if None not in numbers:  # ORMs write 1 = 0 for "no rows"
@@ -260,6 +271,8 @@ class _Conditions(Place):
         if names[-1] not in ("=", "<", "<=", ">", ">=") or not tested or (ordered and len(parts) > 1):
             return None
         if not self.result_is_fixed(select, frozenset(tested), depth + 1, BOUND if ordered else MEMBERS):
+            return None
+        if not ordered and lists_all(select):
             return None
         return frozenset({(tested[0], names[-1][0])}) if ordered else POINT
 

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import evolve
 
 from governed_db.statement.constrain import bounded_by, constrains
-from governed_db.statement.facts import Access, EffectKind
+from governed_db.statement.facts import UPSERT, Access, EffectKind
 from governed_db.statement.names import Handler, below
 from governed_db.statement.nodes import Body, children, unwrap, words
 from governed_db.statement.reading import Reading, Scope, Work, with_ctes
@@ -58,7 +58,7 @@ def insert(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
             target=relation,
             constrained=held,
             rows=rows,
-            note="by ON CONFLICT DO UPDATE",
+            note=UPSERT,
         )
         reading.relation(relation, Access.UPDATE, scope)
     return work + below(kind, body, inner, _RELATION | {"selectStmt"})

@@ -180,7 +180,12 @@ class Statement:
         """
         # What a MERGE does is listed beside it, and counted by its tag.
         written = [e for e in self.effects if e.kind in WRITES and not e.note.startswith("by MERGE")]
-        upsert = {e.kind for e in written} == {EffectKind.INSERT, EffectKind.UPDATE} and len(written) == 2
+        upsert = (
+            len(written) == 2
+            and {e.kind for e in written} == {EffectKind.INSERT, EffectKind.UPDATE}
+            and written[0].target == written[1].target
+            and any(e.note == UPSERT for e in written)
+        )
         return self.commands == 1 and self.tag in _COUNTING_TAGS and (len(written) == 1 or upsert)
 
     @property
@@ -193,5 +198,8 @@ class Statement:
 
 WRITES = frozenset({EffectKind.INSERT, EffectKind.UPDATE, EffectKind.DELETE, EffectKind.MERGE})
 """Effects that change rows and that row caps therefore count."""
+
+UPSERT = "by ON CONFLICT DO UPDATE"
+"""The note of the UPDATE that an INSERT does beside itself, counted by its tag."""
 
 _COUNTING_TAGS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})

@@ -8,7 +8,7 @@ from attrs import evolve, field, frozen
 
 from governed_db.statement.constants import integer
 from governed_db.statement.facts import RelationName
-from governed_db.statement.nodes import Body, children, strings, unwrap, words
+from governed_db.statement.nodes import Body, children, everything, strings, unwrap, words
 from governed_db.statement.sources import (
     Budget,
     Columns,
@@ -16,7 +16,6 @@ from governed_db.statement.sources import (
     Sources,
     Target,
     column_refs,
-    everything,
     flatten,
     is_cte,
     limits,
@@ -122,6 +121,10 @@ class Place:
         """Return what a relation is known to have."""
         name = RelationName(var.get("schemaname") or None, var.get("relname", ""))
         return (self.columns(name) if self.columns is not None else None) or frozenset()
+
+    def target_columns(self) -> frozenset[str]:
+        """Return what the target is known to have."""
+        return (self.columns(self.target.name) if self.columns is not None else None) or frozenset()
 
     def owner(self, column: Body, use: str = VALUE) -> str:
         """Return whose a column is: "target", "other" (to be used so), or "" where it cannot be told."""
@@ -336,10 +339,11 @@ class Place:
             return not names or names[-1] in sources
         if len(names) > 1:
             return names[-2] in sources or self.owner(column) == "other"
-        if not names or names[0] in sources or names[0] not in tested:
-            # Any other column of the target's row would not be the one it is compared with.
+        if not names or names[0] in sources:
             return names[0] != self.target.alias if names else True
-        # The name of the very column it is compared with: inner only if something inside has it.
+        if names[0] not in tested and names[0] not in self.target_columns():
+            return names[0] != self.target.alias
+        # A name that the target's row has as well: inner only if something inside has it.
         for kind, body in sources.values():
             if kind == "RangeVar" and is_cte(body, self.ctes):
                 known = output_names(self.ctes[body["relname"]])

@@ -156,3 +156,12 @@ def literal(node: Body | None) -> str | None:
         node = node["TypeCast"].get("arg")
     sval = node["A_Const"].get("sval") if node and "A_Const" in node else None
     return None if sval is None else str(sval.get("sval", ""))
+
+
+def everything(node: Body) -> Iterator[tuple[str, Body]]:
+    """Yield a node and all nodes below it."""
+    todo = [unwrap(node)]
+    while todo:
+        kind, body = todo.pop()
+        yield kind, body
+        todo.extend(children(kind, body))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from attrs import frozen
 
 from governed_db.statement.facts import RelationName
-from governed_db.statement.nodes import Body, children, strings, unwrap
+from governed_db.statement.nodes import Body, everything, strings, unwrap
 
 Columns = Callable[[RelationName], frozenset[str] | None]
 """Answers which columns a relation has; ``None`` where it is not known."""
@@ -92,15 +92,6 @@ def without(name: str, ctes: CTEs) -> CTEs:
     return {k: v for k, v in ctes.items() if k != name}
 
 
-def everything(node: Body) -> Iterator[tuple[str, Body]]:
-    """Yield a node and all nodes below it."""
-    todo = [unwrap(node)]
-    while todo:
-        kind, body = todo.pop()
-        yield kind, body
-        todo.extend(children(kind, body))
-
-
 def reads(node: Body, target: Target, ctes: CTEs, budget: Budget) -> bool:
     """Say whether the target's table is named anywhere in ``node``, or in the CTEs it names."""
     todo, seen = [node], set()
@@ -162,7 +153,13 @@ def is_simple(node: Body) -> bool:
     return kind in ("", "A_Const", "ParamRef")
 
 
+LIMIT = 1000
+"""The largest LIMIT that says "some of them": the most rows a preset lets anybody write unasked."""
+
+
 def limits(node: Body) -> bool:
-    """Say whether a LIMIT is one; LIMIT ALL and LIMIT NULL are not."""
+    """Say whether a LIMIT is one; LIMIT ALL, LIMIT NULL and LIMIT 1000000 are not."""
     kind, body = unwrap(node)
-    return kind == "ParamRef" or (kind == "A_Const" and not body.get("isnull"))
+    if kind == "A_Const" and "ival" in body:
+        return int(body["ival"].get("ival", 0)) <= LIMIT
+    return kind == "ParamRef"

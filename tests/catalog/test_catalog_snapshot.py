@@ -485,7 +485,7 @@ def test_any_name_survives(
 ) -> None:
     results: list[list[tuple[str | None, ...]]] = [[] for _ in queries.PARTS]
     results[0] = [("16384", schema, relation, "v", "p", "f", comment)]
-    results[1] = [("16384", "1", column, "25", "-1", "t", comment)]
+    results[1] = [("16384", "1", column, "25", "-1", "t", comment, None)]
     results[7] = [("16384", definition)]
     modes = "{" + ",".join(["i", *("o" for _ in outputs)]) + "}"
     names = json.dumps(["", *outputs])

@@ -46,9 +46,14 @@ _SETTINGS = (
 
 
 def _lines(name: str) -> list[Any]:
+    """Read a corpus. A line with a "gap" is known to fail, and must go on failing until its gap is closed."""
     entries = [orjson.loads(line) for line in (CORPUS / f"attack_{name}.jsonl").read_bytes().splitlines()]
     return [
-        pytest.param(entry, id=f"{number}-{str(entry['sql'])[:60]}")
+        pytest.param(
+            entry,
+            id=f"{number}-{str(entry['sql'])[:60]}",
+            marks=[pytest.mark.xfail(strict=True, reason=entry["gap"])] if "gap" in entry else [],
+        )
         for number, entry in enumerate(entries, 1)
     ]
 
