@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from psycopg.abc import PQGen
 
+from governed_db import refusals
 from governed_db.approval.request import ApprovalRequest, ask, bind
 from governed_db.errors import (
     ApprovalDenied,
@@ -40,11 +41,12 @@ from governed_db.policy.model import Decision, Request, Verdict
 from governed_db.run import Call, Known, Run
 from governed_db.statement import EffectKind, Unreadable
 
-COPIES = frozenset({EffectKind.COPY_TO, EffectKind.COPY_FROM})
-
 if TYPE_CHECKING:
     from governed_db.driver.seat import Seat
     from governed_db.governor import Governor
+
+COPIES = frozenset({EffectKind.COPY_TO, EffectKind.COPY_FROM})
+"""Effects by which rows travel beside the result."""
 
 
 def clear(call: Call, seat: Seat) -> PQGen[Run]:
@@ -187,14 +189,14 @@ def may(call: Call, known: Known, governor: Governor) -> Decision:
     if decision.verdict is Verdict.BLOCK:
         return decision
     if decision.masked and known.plan.refusals:
-        return _masked(decision, known)
+        return refusals.masked(decision, known)
     if any(effect.kind in COPIES for effect in known.statement.effects):
         if not call.copies:
-            return _not_copied(decision)
+            return refusals.not_copied(decision)
         if decision.masked and known.plan.masks:
-            return _copied(decision, known)
+            return refusals.copied(decision, known)
     if decision.verdict is Verdict.ALLOW and decision.row_cap is not None:
-        return _capped(decision, call, known)
+        return refusals.capped(decision, call, known)
     return decision
 
 
@@ -260,7 +262,7 @@ def required(call: Call, caller: Identity, decision: Decision, seat: Seat) -> Ap
     """File the request for ``decision`` and make the error that carries it."""
     digest = _digest(call, caller, decision, seat)
     request = seat.governor.approvals.file(ask(digest, caller, decision))
-    return ApprovalRequired(_sentence(decision, request), decision=decision, request=request)
+    return ApprovalRequired(refusals.sentence(decision, request), decision=decision, request=request)
 
 
 def _unread(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) -> StatementBlocked:
@@ -288,87 +290,10 @@ def _refuse(
 ) -> NoReturn:
     error: GovernanceError
     if request is not None:
-        error = ApprovalRequired(_sentence(decision, request), decision=decision, request=request)
+        error = ApprovalRequired(refusals.sentence(decision, request), decision=decision, request=request)
     elif decision.rule.startswith("masking."):
-        error = MaskedColumnRefused(_sentence(decision), decision=decision)
+        error = MaskedColumnRefused(refusals.sentence(decision), decision=decision)
     else:
-        error = StatementBlocked(_sentence(decision), decision=decision)
+        error = StatementBlocked(refusals.sentence(decision), decision=decision)
     seat.governor.trail.refusal(call, caller, known, decision, seat, type(error).__name__)
     raise error
-
-
-def _sentence(decision: Decision, request: ApprovalRequest | None = None) -> str:
-    """One message: which part, which rule, what would pass, whether trying again can help."""
-    parts = [f"{decision.reason.rstrip('.')} [rule {decision.rule}]."]
-    if decision.remedy:
-        parts.append(f"{decision.remedy[:1].upper()}{decision.remedy[1:].rstrip('.')}.")
-    if request is not None:
-        who = f" by {' or '.join(request.approvers)}" if request.approvers else ""
-        parts.append(f"Approval request {request.id} waits to be answered{who}.")
-    if not decision.retryable:
-        parts.append("Trying the same again will not help.")
-    return " ".join(parts)
-
-
-def _masked(decision: Decision, known: Known) -> Decision:
-    first = known.plan.refusals[0]
-    others = len(known.plan.refusals) - 1
-    where = f" at character {first.location + 1}" if first.location >= 0 else ""
-    more = f" (and {others} more)" if others else ""
-    return decision.replace(
-        verdict=Verdict.BLOCK,
-        rule="masking.derived",
-        reason=f"{first.column} holds {first.label} and is masked for this caller, but {first.clause}"
-        f" uses its value{where}{more}",
-        remedy=f"select {first.column.rpartition('.')[2]} itself (it comes back masked) and filter, join,"
-        " group or compute with columns that are not masked, such as the key",
-        retryable=False,
-    )
-
-
-def _not_copied(decision: Decision) -> Decision:
-    return decision.replace(
-        verdict=Verdict.BLOCK,
-        rule="driver.copy",
-        reason="COPY hands rows in and out beside the result, which execute() and stream() cannot follow",
-        remedy="use cursor.copy()",
-        retryable=False,
-    )
-
-
-def _copied(decision: Decision, known: Known) -> Decision:
-    names = ", ".join(m.name for m in known.plan.masks)
-    return decision.replace(
-        verdict=Verdict.BLOCK,
-        rule="masking.copy",
-        reason=f"COPY hands out raw bytes, and {names} is masked for this caller",
-        remedy="read it with SELECT, which masks it, or COPY (SELECT ...) without the masked columns",
-        retryable=False,
-    )
-
-
-def _capped(decision: Decision, call: Call, known: Known) -> Decision:
-    cap = decision.row_cap
-    statement = known.statement
-    rows = known.bound.rows if known.bound is not None else None
-    proven = statement.rows_listed if rows is None else rows
-    if cap is None or not statement.writes:
-        return decision
-    if proven is None and not statement.countable:
-        return decision.replace(
-            verdict=Verdict.NEEDS_APPROVAL,
-            reason=f"{statement.tag} writes in a place where the server does not report how many rows it"
-            f" touches, and this caller may write {cap} without approval",
-            remedy="write with one plain INSERT, UPDATE or DELETE per statement, or have the request"
-            " approved and run it again",
-            retryable=True,
-        )
-    if proven is None or proven * call.executions <= cap:
-        return decision
-    return decision.replace(
-        verdict=Verdict.NEEDS_APPROVAL,
-        reason=f"{known.statement.tag} writes up to {proven * call.executions} rows; this caller may write"
-        f" {cap} without approval",
-        remedy=f"write at most {cap} rows at a time, or have the request approved and run it again",
-        retryable=True,
-    )

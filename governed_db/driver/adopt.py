@@ -15,8 +15,9 @@ import psycopg
 from psycopg._cursor_base import BaseCursor
 from psycopg._server_cursor_base import ServerCursorMixin
 
-from governed_db.driver.cursor import GovernedCursor, GovernedServerCursor
+from governed_db.driver.cursor import GovernedCursor
 from governed_db.driver.lazy import AsyncLazy, SyncLazy
+from governed_db.driver.server_cursor import GovernedServerCursor
 
 _ENTRIES = (
     BaseCursor._execute_gen,

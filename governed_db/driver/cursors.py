@@ -7,9 +7,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import Row
 
-from governed_db.driver.cursor import GovernedCursor, GovernedServerCursor
+from governed_db.driver.cursor import GovernedCursor
 from governed_db.driver.lazy import AsyncLazy, SyncLazy
 from governed_db.driver.seat import CursorState
+from governed_db.driver.server_cursor import GovernedServerCursor
 
 
 class Slotted(GovernedCursor):

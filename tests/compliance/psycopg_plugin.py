@@ -3,11 +3,11 @@
 psycopg's tests are in its repository, not in what PyPI has. With a checkout of it::
 
     cd psycopg
-    GOVERNED_DB_PRESET=observe PYTHONPATH=/path/to/governed-db \
-        pytest -p tests_governed -p no:asyncio --test-dsn "host=... dbname=test" tests
+    GOVERNED_DB_PRESET=observe PYTHONPATH=/path/to/governed-db/tests/compliance \
+        pytest -p psycopg_plugin -p no:asyncio --test-dsn "host=... dbname=test" tests
 
-where ``tests_governed`` is this file's name on the path (it is loaded before the tests import psycopg).
-Every public connection and cursor class of psycopg is replaced by its governed twin.
+The plugin is loaded before the tests import psycopg. Every public connection and cursor class of psycopg
+is replaced by its governed twin.
 """
 
 from __future__ import annotations
