@@ -86,6 +86,7 @@ class Trail:
         assert isinstance(intent, Intent)
         if run.seat is not None:
             run.seat.open.pop(run, None)
+            run.seat = None
         duration = time.monotonic_ns() - run.started
         happened = record.happened(
             status,
