@@ -88,7 +88,7 @@ class Governor:
         Raises:
             PolicyError: the file cannot be used; the message names the line.
         """
-        return cls(policies.load(path), source=Path(path), **kw)
+        return cls(config.find_policy(path), source=Path(path), **kw)
 
     @classmethod
     def configured(cls, **kw: Any) -> Self:
@@ -200,6 +200,7 @@ class Governor:
         With a ``connection`` its catalog is read and masked columns are known; without one only the
         grammar speaks.
         """
+        _must_be_identity(identity)
         if connection is None:
             return self._check_text(sql, params, identity)
         with connection.lock:
@@ -214,6 +215,7 @@ class Governor:
         connection: AsyncConnection[Any] | None = None,
     ) -> Decision:
         """Do what :meth:`check` does, for async connections."""
+        _must_be_identity(identity)
         if connection is None:
             return self._check_text(sql, params, identity)
         async with connection.lock:
@@ -261,7 +263,7 @@ class Governor:
             PolicyError: the file cannot be used.
         """
         if self._source is not None:
-            policy = policies.load(self._source)
+            policy = config.find_policy(self._source)
             self._install(policy)
             self.trail.policy_changed(policy)
 
@@ -276,6 +278,11 @@ class Governor:
     def stats(self) -> dict[str, int]:
         """Return counters: records, spans, refusals, texts and catalogs held."""
         return {**self.trail.stats(), "statements": len(self._read), "catalogs": len(self._catalogs)}
+
+
+def _must_be_identity(identity: object) -> None:
+    if identity is not None and not isinstance(identity, Identity):
+        raise TypeError(f"identity takes an Identity, got {type(identity).__name__}")
 
 
 def _database(seat: Seat) -> tuple[object, ...]:
@@ -305,6 +312,8 @@ def configure(governor: Governor | None) -> None:
     ``None`` goes back to what environment and configuration say, read at the next connection.
     """
     global _default  # noqa: PLW0603 - the process has one default, as psycopg has one ``adapters``
+    if governor is not None and not isinstance(governor, Governor):
+        raise TypeError(f"configure() takes a Governor, got {type(governor).__name__}")
     with _default_lock:
         _default = governor
 

@@ -267,8 +267,9 @@ def required(call: Call, caller: Identity, decision: Decision, seat: Seat) -> Ap
 
 def _unread(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) -> StatementBlocked:
     seat.governor.trail.attempt(call, caller, seat, unreadable)
+    remedy = unreadable.remedy[:1].upper() + unreadable.remedy[1:]
     return StatementBlocked(
-        f"{unreadable.reason} [rule {unreadable.rule}]. {unreadable.remedy}.",
+        f"{unreadable.reason} [rule {unreadable.rule}]. {remedy}.",
         rule=unreadable.rule,
         remedy=unreadable.remedy,
     )

@@ -68,6 +68,10 @@ class GovernedConnection(BaseConnection[Row]):
     def _take_seat(self, governor: Governor | None, identity: Identity | None) -> PQGen[None]:
         """Bind the connection to a governor and an owner, and learn what names mean on it."""
         seat = self._seat
+        if governor is not None and not isinstance(governor, Governor):
+            raise TypeError(f"governor takes a Governor, got {type(governor).__name__}")
+        if identity is not None and not isinstance(identity, Identity):
+            raise TypeError(f"identity takes an Identity, got {type(identity).__name__}")
         if governor is not None:
             seat.governor = governor
         seat.own = identity
