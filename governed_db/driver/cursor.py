@@ -97,6 +97,11 @@ class GovernedCursor(_Cursor):
             return run
         run = yield from pipeline.clear(call, seat)
         if run.guard is not None and (copies or self._state.streams):
+            assert run.known is not None
+            assert run.decision is not None
+            seat.governor.trail.refusal(
+                call, run.identity, run.known, run.decision, seat, StatementBlocked.__name__
+            )
             raise _unguardable(run)
         opened: batches.Block | None = None  # what there would be to undo
         if run.guard is not None:

@@ -246,3 +246,13 @@ def test_pgconn_shows_state_and_refuses_to_send(things, governor):
         with pytest.raises(errors.GovernanceError, match="goes around"):
             conn.pgconn.exec_(b"SELECT 1")
         assert "postgres" not in repr(conn.pgconn)
+
+
+@flavours
+async def test_a_write_that_stream_cannot_count_is_refused_on_record(server, things, governor, name):
+    async with Flavour(name).connect(things, governor=governor, identity=AGENT) as conn:
+        before = len(server.statements())
+        with pytest.raises(errors.StatementBlocked, match="stream"):
+            await send(conn, "UPDATE things SET label = 'x' WHERE id > 0 RETURNING id", "stream")
+        assert server.statements()[before:] == []
+    assert [e["kind"] for e in journal(governor) if e["who"]["subject"] == "copilot"] == ["refusal"]
