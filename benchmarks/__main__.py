@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 
 import governed_db
+from benchmarks.analysis import DISTINCT, analysis
 from governed_db import Governor, Identity
 from governed_db.testing import EmbeddedPostgres
 
@@ -135,13 +136,14 @@ def main() -> None:
     """Run all cases and print a table."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=0, help="rounds per case (default: the case's own)")
+    parser.add_argument("--only-analysis", action="store_true", help="only what judging a statement costs")
     parser.add_argument("--without-otel", action="store_true", help="leave out OpenTelemetry's")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres() as server:
         dsn = server.conninfo()
         prepare(dsn)
         print(f"{'case':32} {'contender':20} {'median ms':>10} {'ratio':>7}")
-        for label, case, names, rounds in CASES:
+        for label, case, names, rounds in () if options.only_analysis else CASES:
             wanted = [n for n in names if not (n == "otel" and options.without_otel)]
             with contenders(dsn, Path(folder), wanted) as them:
                 seconds = measure(case, them, options.rounds or rounds)
@@ -149,6 +151,9 @@ def main() -> None:
                 pairs = zip(seconds[name], seconds["bare"], strict=True)
                 ratio = statistics.median(mine / bare for mine, bare in pairs)
                 print(f"{label:32} {name:20} {statistics.median(seconds[name]) * 1000:10.2f} {ratio:7.2f}")
+        print(f"\n{f'judging {DISTINCT} distinct statements':40} {'median us':>10}")
+        for label, microseconds in analysis(server.create_database("analysis"), Path(folder) / "analysis"):
+            print(f"{label:40} {microseconds:10.1f}")
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ from governed_db.errors import (
     IdentityRequired,
     MaskedColumnRefused,
     PolicyError,
+    ResultTruncated,
     StatementBlocked,
 )
 from governed_db.governor import Governor, configure
@@ -154,6 +155,7 @@ __all__ = [
     "ProgrammingError",
     "RawCursor",
     "RawServerCursor",
+    "ResultTruncated",
     "Rollback",
     "ServerCursor",
     "StatementBlocked",

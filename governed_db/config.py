@@ -27,6 +27,7 @@ from governed_db.errors import PolicyError
 CONFIG_VARIABLE = "GOVERNED_DB_CONFIG"
 PRESET_VARIABLE = "GOVERNED_DB_PRESET"
 STATE_VARIABLE = "GOVERNED_DB_STATE_DIR"
+ENVIRONMENT_VARIABLE = "GOVERNED_DB_ENVIRONMENT"
 
 _APPLICATION = "governed-db"
 _FILE = "governed-db.toml"
@@ -78,6 +79,15 @@ def state_dir() -> Path:
         PolicyError: GOVERNED_DB_STATE_DIR holds a relative path.
     """
     return _absolute(STATE_VARIABLE) or platformdirs.user_state_path(_APPLICATION, appauthor=False)
+
+
+def environment() -> str:
+    """Return where this process runs ("production", ...), "" where nobody says.
+
+    It holds where the policy itself has no ``environment``: who can set a variable of the process must not
+    be able to turn production into something else.
+    """
+    return os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
 
 
 def _absolute(variable: str) -> Path | None:

@@ -15,6 +15,9 @@ the error PostgreSQL itself raises for a missing privilege (SQLSTATE 42501).
         ├── IdentityRequired                 the policy wants to know who asks, and nobody said
         ├── AuditUnavailable                 the trail cannot be written (also OperationalError)
         └── PolicyError                      the policy or the configuration cannot be used
+
+    UserWarning
+    └── ResultTruncated                      a budget let fewer rows through than there are
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ __all__ = [  # noqa: PLE0604 - the tail is psycopg's own list
     "IdentityRequired",
     "MaskedColumnRefused",
     "PolicyError",
+    "ResultTruncated",
     "StatementBlocked",
     *(name for name in dir(_psycopg_errors) if not name.startswith("_")),
 ]
@@ -118,5 +122,11 @@ class AuditUnavailable(GovernanceError, OperationalError):
 
 class PolicyError(GovernanceError):
     """The policy or the configuration cannot be used; the message names the file and the line."""
+
+    __module__ = "governed_db.errors"
+
+
+class ResultTruncated(UserWarning):
+    """A budget let fewer rows through than there are; the cursor's ``truncated`` says so as well."""
 
     __module__ = "governed_db.errors"

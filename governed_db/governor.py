@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+import logging
+import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,15 +18,21 @@ from governed_db import config, masking, pipeline
 from governed_db import policy as policies
 from governed_db import statement as statements
 from governed_db.approval import ProcessApprovals
+from governed_db.audit.archive import Archive
 from governed_db.audit.trail import Trail
 from governed_db.catalog import Bound, Catalog, Source
 from governed_db.catalog.bind import bind
+from governed_db.driver import pauses
 from governed_db.driver.convert import convert
+from governed_db.driver.pauses import Pause
 from governed_db.errors import GovernanceError
 from governed_db.identity import NOBODY, Identity, acting, standing
+from governed_db.locks import lock
 from governed_db.masking.model import MaskPlan, Sensitivity
-from governed_db.policy import Decision, Policy, Request
+from governed_db.policy import Decider, Decision, Policy, Request
+from governed_db.policy.decider import TIMEOUT, Counsel
 from governed_db.run import Call, Known
+from governed_db.spending import Spending
 from governed_db.statement import Limits, Statement, Unreadable
 
 if TYPE_CHECKING:
@@ -32,6 +41,8 @@ if TYPE_CHECKING:
 
     from governed_db.driver.connection import AsyncConnection, Connection
     from governed_db.driver.seat import Seat
+
+_log = logging.getLogger("governed_db")
 
 MAX_READ = 4000
 """Texts whose facts a governor keeps; a few times the distinct statements of a large application."""
@@ -47,6 +58,12 @@ class Governor:
         policy: the policy in force.
         state_dir: where the journal lives; by default :func:`governed_db.config.state_dir`.
         tracer_provider: who makes spans of the records; by default OpenTelemetry's global provider.
+        decider: an object with ``decide(request) -> Decision`` whose answer stands where the policy's rules
+            stand (``governed_db.policy.decider``). Not asked where the policy does not enforce.
+        decider_timeout: seconds it may take.
+
+    Raises:
+        TypeError, ValueError: ``decider`` cannot decide, or its time limit is none.
     """
 
     def __init__(
@@ -55,9 +72,13 @@ class Governor:
         *,
         state_dir: Path | str | None = None,
         tracer_provider: TracerProvider | None = None,
-        source: Path | None = None,
+        decider: Decider | None = None,
+        decider_timeout: float = TIMEOUT,
+        source: Callable[[], Policy] | None = None,
     ) -> None:
-        self._lock = threading.Lock()
+        self.counsel = None if decider is None else Counsel(decider, decider_timeout)
+        self.spending = Spending()
+        self._lock = lock(self)
         self._source = source
         self._read: OrderedDict[bytes, Statement | Unreadable] = OrderedDict()
         self._catalogs: dict[tuple[object, ...], Catalog] = {}
@@ -69,6 +90,7 @@ class Governor:
             on_failure=policy.settings.audit.on_failure,
             tracer_provider=tracer_provider,
             policy=policy,
+            archive=Archive(Path(state_dir or config.state_dir()) / "catalogs"),
         )
         self.approvals = ProcessApprovals(on_answer=self.trail.answered)
 
@@ -88,22 +110,26 @@ class Governor:
         Raises:
             PolicyError: the file cannot be used; the message names the line.
         """
-        return cls(config.find_policy(path), source=Path(path), **kw)
+        return cls(config.find_policy(path), source=partial(config.find_policy, path), **kw)
 
     @classmethod
     def configured(cls, **kw: Any) -> Self:
         """Return a governor with the policy that environment and configuration name."""
-        return cls(config.find_policy(), **kw)
+        return cls(config.find_policy(), source=config.find_policy, **kw)
 
     def _install(self, policy: Policy) -> None:
+        policy = policy.in_environment(config.environment())
         settings = policy.settings
+        limits = Limits(**settings.limits)
         self.policy = policy
+        self.rated = settings.enforce and policy.rated
         self.enforce = settings.enforce
         self._momentary = policy.momentary
         self.max_age = settings.catalog.max_age
         self.default_identity = settings.identity or NOBODY
-        self._limits = Limits(**settings.limits)
+        self._limits = limits
         self._sensitive.clear()
+        self._told: set[str] = set()
 
     # -- what the pipeline asks
 
@@ -142,7 +168,7 @@ class Governor:
         """Ask the policy. A policy that fails has not allowed anything."""
         try:
             if self._momentary:
-                request = evolve(request, now=datetime.now(UTC))
+                request = evolve(request, now=request.now or datetime.now(UTC))
             return self.policy.decide(request)
         except GovernanceError:
             raise
@@ -153,13 +179,29 @@ class Governor:
                 remedy="repair the policy",
             ) from None
 
+    def consult(self, request: Request, *, blocking: bool) -> PQGen[Decision]:
+        """Ask the decider. On an async connection (not ``blocking``) the event loop goes on meanwhile."""
+        counsel = self.counsel
+        assert counsel is not None
+        policy = self.policy
+        request = evolve(request, now=datetime.now(UTC), policy=policy)
+        future = counsel.ask(request)
+        if blocking:
+            wait([future], counsel.timeout)
+        elif not future.done():
+            yield Pause(future, counsel.timeout)  # type: ignore[misc]  # resumed by driver/pauses.py
+        return counsel.settle(future, request, policy)
+
     def masks(self, caller: Identity) -> bool:
         """Whether ``caller`` sees sensitive columns masked."""
         return self.enforce and self.policy.masks(caller)
 
     def caps(self, caller: Identity) -> bool:
         """Whether the policy limits how many rows ``caller`` may write."""
-        return self.enforce and self.policy.caps(caller)
+        if not self.enforce:
+            return False
+        # A decider may cap any caller; and each set of parameters has costs of its own.
+        return self.counsel is not None or self.policy.estimated or self.policy.caps(caller)
 
     def sensitive(self, catalog: Catalog) -> Mapping[Source, Sensitivity]:
         """Return the sensitive columns of ``catalog``."""
@@ -167,9 +209,18 @@ class Governor:
         if found is None:
             overrides = self.policy.settings.masking.columns
             found = self._sensitive[catalog.version] = masking.classify(catalog, overrides)
+            self._tell_stale(catalog)
             while len(self._sensitive) > 16:  # a handful of databases, and their last versions
                 self._sensitive.pop(next(iter(self._sensitive)))
         return found
+
+    def _tell_stale(self, catalog: Catalog) -> None:
+        """Put masking overrides that name no column on record, and in the log, once for each policy."""
+        for each in masking.stale(catalog, self.policy.settings.masking.columns):
+            if each.path not in self._told:
+                self._told.add(each.path)
+                _log.warning("%s: %s", self.policy.name, each)
+                self.trail.event("policy.stale", setting=f"masking.columns.{each.path}", reason=str(each))
 
     def plan(self, bound: Bound, catalog: Catalog) -> MaskPlan:
         """Return what has to be masked in the rows of ``bound``."""
@@ -199,10 +250,20 @@ class Governor:
 
         With a ``connection`` its catalog is read and masked columns are known; without one only the
         grammar speaks.
+
+        Raises:
+            ValueError: the connection belongs to another governor.
         """
         _must_be_identity(identity)
         if connection is None:
-            return self._check_text(sql, params, identity)
+            known = self._check_text(sql, params, identity)
+            if isinstance(known, Decision) or self.counsel is None or not self.enforce:
+                return known if isinstance(known, Decision) else self._check_known(known)
+            try:
+                next(self.consult(known.request, blocking=True))
+            except StopIteration as stop:
+                return self._check_known(known, stop.value)
+            raise AssertionError("a blocking consultation does not yield")
         with connection.lock:
             return connection.wait(self._check_gen(sql, params, identity, connection))
 
@@ -217,7 +278,11 @@ class Governor:
         """Do what :meth:`check` does, for async connections."""
         _must_be_identity(identity)
         if connection is None:
-            return self._check_text(sql, params, identity)
+            known = self._check_text(sql, params, identity)
+            if isinstance(known, Decision) or self.counsel is None or not self.enforce:
+                return known if isinstance(known, Decision) else self._check_known(known)
+            asked = self.consult(known.request, blocking=False)
+            return self._check_known(known, await pauses.wait(_never, asked))
         async with connection.lock:
             return await connection.wait(self._check_gen(sql, params, identity, connection))
 
@@ -229,7 +294,10 @@ class Governor:
         connection: Connection[Any] | AsyncConnection[Any],
     ) -> PQGen[Decision]:
         seat = connection._seat
-        call = Call(*convert(sql, params, connection), copies=True)
+        if seat.governor is not self:
+            raise ValueError("the connection belongs to another governor, whose policy would answer")
+        text, types, values, formats = convert(sql, params, connection)
+        call = Call(text, types, values, copies=True, formats=formats)
         caller = identity or seat.caller()
         try:
             known = yield from pipeline.what(call, caller, seat)
@@ -237,22 +305,27 @@ class Governor:
             if error.decision is not None:
                 return error.decision
             return _unreadable(call.text, error, self.policy.version)
-        return pipeline.may(call, known, self)
+        if not self.enforce:
+            return pipeline.may(call, known, self)
+        return (yield from pipeline.judged(call, known, seat))
 
-    def _check_text(self, sql: Query, params: Params | None, identity: Identity | None) -> Decision:
-        call = Call(*convert(sql, params), copies=True)
+    def _check_text(self, sql: Query, params: Params | None, identity: Identity | None) -> Known | Decision:
+        call = Call(*convert(sql, params)[:3], copies=True)
         caller = identity or acting() or self.default_identity
         try:
             statement = statements.read(call.text.decode(), self._limits)
         except (Unreadable, UnicodeDecodeError) as error:
             return _unreadable(call.text, error, self.policy.version)
-        known = Known(
+        return Known(
             statement=statement,
             bound=None,
             plan=masking.OPEN,
             request=Request(statement=statement, identity=standing(caller)),
         )
-        return pipeline.may(call, known, self)
+
+    def _check_known(self, known: Known, decision: Decision | None = None) -> Decision:
+        call = Call(known.statement.text.encode(), copies=True)
+        return pipeline.may(call, known, self) if decision is None else pipeline.held(call, known, decision)
 
     # -- life
 
@@ -263,9 +336,9 @@ class Governor:
             PolicyError: the file cannot be used.
         """
         if self._source is not None:
-            policy = config.find_policy(self._source)
+            policy = self._source()
             self._install(policy)
-            self.trail.policy_changed(policy)
+            self.trail.policy_changed(self.policy)
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait up to ``timeout`` seconds until every span is made; return whether that was long enough."""
@@ -278,6 +351,15 @@ class Governor:
     def stats(self) -> dict[str, int]:
         """Return counters: records, spans, refusals, texts and catalogs held."""
         return {**self.trail.stats(), "statements": len(self._read), "catalogs": len(self._catalogs)}
+
+
+async def _never(gen: PQGen[Any]) -> Any:
+    """Consume a generator that has no connection to wait for."""
+    try:
+        next(gen)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("there is no connection to wait for")
 
 
 def _must_be_identity(identity: object) -> None:
@@ -303,7 +385,7 @@ def _unreadable(text: bytes, error: BaseException, version: str) -> Decision:
 
 
 _default: Governor | None = None
-_default_lock = threading.Lock()
+_default_lock = lock(sys.modules[__name__], "_default_lock")
 
 
 def configure(governor: Governor | None) -> None:

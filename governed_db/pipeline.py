@@ -4,24 +4,31 @@ Every path by which a caller can send SQL leads through :func:`clear`, and nothi
 :class:`~governed_db.run.Run` it returns::
 
     WHO    seat.caller()          the identity in force: acting_as, else the connection's, else the default
+           within_rate()          what its budget leaves of this minute
     WHAT   what()                 facts from PostgreSQL's grammar, then from this database's catalog
-    MAY    may()                  the policy's decision, and the mask plan's refusals
+    MAY    judged()               the policy's decision or the decider's, with the planner's estimate where
+                                  a rule asks for it; the budget's and the mask plan's refusals
     AGREED agreed()               people, where the decision asks for them
     NOTED  trail.intent()         on record BEFORE it is sent
     RUN    the driver             psycopg sends it; ``Run.guard`` says within which bounds
     MASK   ``Run.plan``           applied by the driver as values load
     NOTED  run.finish()           the outcome
 
-:func:`clear` and :func:`what` are generators only because the catalog may have to be read on the
-caller's own connection (``seat.bind``); they wait for nothing else, and sync and async connections drive
-the same ones.
+These are generators only because the catalog (``seat.bind``) or the planner (``seat.estimate``) may have
+to be asked on the caller's own connection, or a decider elsewhere (``governor.consult``); they wait for
+nothing else, and sync and async connections drive the same ones.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from functools import lru_cache, partial
+from math import ceil
 from typing import TYPE_CHECKING, NoReturn
 
+from attrs import evolve
+from psycopg import AsyncConnection
 from psycopg.abc import PQGen
 
 from governed_db import refusals
@@ -37,13 +44,14 @@ from governed_db.errors import (
 )
 from governed_db.identity.model import Identity, standing
 from governed_db.masking.model import OPEN
-from governed_db.policy.model import Decision, Request, Verdict
+from governed_db.policy.model import Budget, Decision, Estimate, Request, Verdict
 from governed_db.run import Call, Known, Run
 from governed_db.statement import EffectKind, Unreadable
 
 if TYPE_CHECKING:
     from governed_db.driver.seat import Seat
     from governed_db.governor import Governor
+    from governed_db.spending import Spending
 
 COPIES = frozenset({EffectKind.COPY_TO, EffectKind.COPY_FROM})
 """Effects by which rows travel beside the result."""
@@ -59,16 +67,18 @@ def clear(call: Call, seat: Seat) -> PQGen[Run]:
         GovernanceError: one of its subclasses; the refusal is on record.
     """
     caller = seat.caller()
+    if seat.governor.rated:
+        within_rate(call, caller, seat)
     known = seat.recall(call, caller) if seat.fresh() else None
     if known is None:
         known = yield from what(call, caller, seat)
-    decision = may(call, known, seat.governor)
+    decision = yield from judged(call, known, seat)
     limit = guard(call, known, decision)
     approval_id = ""
     if decision.verdict is not Verdict.ALLOW or limit is not None:
         decision, approval_id = agreed(call, caller, known, decision, seat)
         limit = guard(call, known, decision)
-    return _run(call, caller, known, decision, approval_id, limit)
+    return _run(call, caller, known, decision, approval_id, limit, seat.governor.spending)
 
 
 def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int | None, Call]]:
@@ -78,6 +88,8 @@ def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int |
     people agree to.
     """
     caller = seat.caller()
+    if seat.governor.rated:
+        within_rate(calls[0], caller, seat)
     known: list[Known] = []
     for call in calls:
         yield from seat.keep_up()
@@ -92,7 +104,9 @@ def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int |
             executions=calls[0].executions,
         )
     )
-    decisions = [may(call, k, seat.governor) for call, k in zip(calls, known, strict=True)]
+    decisions: list[Decision] = []
+    for call, k in zip(calls, known, strict=True):
+        decisions.append((yield from judged(call, k, seat)))
     severest = max(range(len(calls)), key=lambda n: _SEVERITY[decisions[n].verdict])
     limits = [guard(call, k, d) for call, k, d in zip(calls, known, decisions, strict=True)]
     limit = min((each for each in limits if each is not None), default=None)
@@ -104,7 +118,7 @@ def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int |
             decisions = [answer.replace(statement=k.statement) for k in known]
             limit = None
     runs = [
-        _run(call, caller, k, decision, approval_id, None)
+        _run(call, caller, k, decision, approval_id, None, seat.governor.spending)
         for call, k, decision in zip(calls, known, decisions, strict=True)
     ]
     return runs, limit, whole
@@ -114,9 +128,19 @@ _SEVERITY = {Verdict.ALLOW: 0, Verdict.NEEDS_APPROVAL: 1, Verdict.BLOCK: 2}
 
 
 def _run(
-    call: Call, caller: Identity, known: Known, decision: Decision, approval_id: str, limit: int | None
+    call: Call,
+    caller: Identity,
+    known: Known,
+    decision: Decision,
+    approval_id: str,
+    limit: int | None,
+    spending: Spending,
 ) -> Run:
+    charge = None
+    if decision.budget.rows_written_per_minute is not None:
+        charge = partial(_charge, caller, spending)
     return Run(
+        charge=charge,
         call=call,
         identity=caller,
         statement=known.statement,
@@ -183,9 +207,75 @@ def what(call: Call, caller: Identity, seat: Seat) -> PQGen[Known]:
     return known
 
 
+def within_rate(call: Call, caller: Identity, seat: Seat) -> None:
+    """Count one statement of ``caller``.
+
+    Raises:
+        StatementBlocked: it has sent as many in this minute as its budget allows. Retryable.
+    """
+    governor = seat.governor
+    budget = governor.policy.budget(caller)
+    if budget.statements_per_minute is None:
+        return
+    seconds = governor.spending.attempt(caller, _statements_of(budget), time.monotonic())
+    if seconds is None:
+        return
+    rule = budget.rule("statements_per_minute")
+    reason = f"this caller may send {budget.statements_per_minute} statements in a minute, and has"
+    remedy = f"try again in {ceil(seconds)} seconds"
+    raise refused(call, caller, seat, rule, reason, remedy, retryable=True)
+
+
+@lru_cache(maxsize=1024)
+def _statements_of(budget: Budget) -> Budget:
+    # What a caller has written keeps it from writing, and not from reading.
+    return evolve(budget, rows_written_per_minute=None)
+
+
+@lru_cache(maxsize=1024)
+def _rows_of(budget: Budget) -> Budget:
+    return evolve(budget, statements_per_minute=None)
+
+
 def may(call: Call, known: Known, governor: Governor) -> Decision:
-    """Ask the policy; then hold the statement against its mask plan and the row cap."""
+    """Ask the policy alone; then hold the statement against its mask plan and the row cap."""
     decision = governor.decide(known.request)
+    if decision.wants_estimate:
+        decision = refusals.unestimated(decision, "it was not asked")
+    return held(call, known, decision)
+
+
+def judged(call: Call, known: Known, seat: Seat) -> PQGen[Decision]:
+    """Ask the policy or the decider, and the planner where a rule depends on it; then see what holds."""
+    governor = seat.governor
+    if governor.counsel is None:  # without a generator in between: this is every statement's way
+        decision = governor.decide(known.request)
+    else:
+        decision = yield from _answer(known.request, seat)
+    if decision.wants_estimate:
+        if decision.masked and known.plan.refusals:
+            # It does not run in any case; and what the planner expects tells of the values behind the mask.
+            return refusals.masked(decision, known)
+        estimate = yield from seat.estimate(call, known.statement)
+        if isinstance(estimate, Estimate):
+            decision = yield from _answer(evolve(known.request, estimate=estimate), seat)
+            decision = decision.replace(estimate=estimate)
+        else:
+            decision = refusals.unestimated(decision, estimate.because)
+    if decision.budget.rows_written_per_minute is not None and known.statement.writes:
+        decision = _within_rows(known, decision, governor)
+    return held(call, known, decision)
+
+
+def _answer(request: Request, seat: Seat) -> PQGen[Decision]:
+    governor = seat.governor
+    if governor.counsel is None:
+        return governor.decide(request)
+    return (yield from governor.consult(request, blocking=not isinstance(seat.connection(), AsyncConnection)))
+
+
+def held(call: Call, known: Known, decision: Decision) -> Decision:
+    """Hold a decision against the statement's mask plan and its row cap."""
     if decision.verdict is Verdict.BLOCK:
         return decision
     if decision.masked and known.plan.refusals:
@@ -198,6 +288,26 @@ def may(call: Call, known: Known, governor: Governor) -> Decision:
     if decision.verdict is Verdict.ALLOW and decision.row_cap is not None:
         return refusals.capped(decision, call, known)
     return decision
+
+
+def _within_rows(known: Known, decision: Decision, governor: Governor) -> Decision:
+    """Cap a write by the rows its caller may still write in this minute."""
+    caller, budget, now = known.request.identity, decision.budget, time.monotonic()
+    left = governor.spending.may_write(caller, budget, now)
+    if left is None or decision.verdict is Verdict.BLOCK:
+        return decision
+    if left <= 0:
+        seconds = governor.spending.attempt(caller, _rows_of(budget), now)
+        return refusals.written(decision, ceil(seconds or 1.0))
+    if decision.row_cap is not None and decision.row_cap <= left:
+        return decision
+    # What is over this cap is over the budget, and the refusal has to name it.
+    rule = budget.rule("rows_written_per_minute")
+    return decision.replace(row_cap=left, rule=rule if decision.verdict is Verdict.ALLOW else decision.rule)
+
+
+def _charge(caller: Identity, spending: Spending, rows: int) -> None:
+    spending.wrote(caller, rows, time.monotonic())
 
 
 def agreed(
@@ -226,7 +336,8 @@ def agreed(
             f"{answer.by} denied {answer.request.id}" + (f": {answer.reason}" if answer.reason else ""),
             decision=decision,
         )
-    reason = f"approved by {answer.by} ({answer.request.id})"
+    people = " and ".join(str(person) for person in (*answer.also, answer.by))
+    reason = f"approved by {people} ({answer.request.id})"
     return (
         decision.replace(verdict=Verdict.ALLOW, reason=reason, row_cap=None, remedy=""),
         answer.request.id,
@@ -235,12 +346,18 @@ def agreed(
 
 def guard(call: Call, known: Known, decision: Decision) -> int | None:
     """Return the rows after which the run is rolled back, ``None`` where a proof or the policy needs none."""
-    if decision.verdict is not Verdict.ALLOW or decision.row_cap is None or not known.statement.writes:
+    if decision.verdict is not Verdict.ALLOW or decision.row_cap is None:
+        return None
+    if not known.writes and not (call.copies and _copies_in(known)):
         return None
     rows = known.bound.rows if known.bound is not None else None
     if rows is not None and rows * call.executions <= decision.row_cap:
         return None
     return decision.row_cap
+
+
+def _copies_in(known: Known) -> bool:
+    return any(effect.kind is EffectKind.COPY_FROM for effect in known.statement.effects)
 
 
 def over_cap(run: Run, whole: Call, rows: int, cap: int, seat: Seat) -> ApprovalRequired:
@@ -258,6 +375,77 @@ def over_cap(run: Run, whole: Call, rows: int, cap: int, seat: Seat) -> Approval
     return required(whole, run.identity, decision, seat)
 
 
+def touched_every_row(run: Run, whole: Call, target: str, seat: Seat) -> ApprovalRequired:
+    """Make the error for a guarded run that was rolled back because it left out no row of ``target``."""
+    assert run.decision is not None
+    assert run.statement is not None
+    decision = run.decision.replace(
+        verdict=Verdict.NEEDS_APPROVAL,
+        reason=f"{run.statement.tag} touched every row of {target}: it left none of them out. It was rolled"
+        " back",
+        remedy=f"compare a column of {target} with a value, best its key, or have the request approved and"
+        " run it again",
+        retryable=True,
+    )
+    return required(whole, run.identity, decision, seat)
+
+
+def would_exceed(run: Run, whole: Call, cap: int, seat: Seat) -> ApprovalRequired:
+    """Make the error for a write that a SELECT says would touch more than ``cap`` rows; it is on record."""
+    return _measured(
+        run,
+        whole,
+        f"would touch more than {cap} rows, and this caller may write {cap} without approval",
+        f"narrow the WHERE to at most {cap} rows, or have the request approved and run it again",
+        seat,
+    )
+
+
+def would_touch_every_row(run: Run, whole: Call, target: str, seat: Seat) -> ApprovalRequired:
+    """Make the error for a write whose WHERE leaves out no row of ``target``; it is on record."""
+    return _measured(
+        run,
+        whole,
+        f"would touch every row of {target}: its WHERE leaves none of them out",
+        f"compare a column of {target} with a value, best its key, or have the request approved and run it"
+        " again",
+        seat,
+    )
+
+
+def would_write_later(run: Run, whole: Call, seat: Seat) -> ApprovalRequired:
+    """Make the error for a write whose deferred trigger writes at the COMMIT, uncounted; it is on record."""
+    assert run.decision is not None
+    assert run.statement is not None
+    assert run.known is not None
+    decision = run.decision.replace(
+        verdict=Verdict.NEEDS_APPROVAL,
+        reason=f"{run.statement.tag} sets off a deferrable trigger that writes at the COMMIT, where its rows"
+        " are not counted",
+        remedy="run it in autocommit, outside of a transaction, or have the request approved and run it"
+        " again",
+        retryable=True,
+    )
+    error = required(whole, run.identity, decision, seat)
+    seat.governor.trail.refusal(whole, run.identity, run.known, decision, seat, type(error).__name__)
+    return error
+
+
+def _measured(run: Run, whole: Call, found: str, remedy: str, seat: Seat) -> ApprovalRequired:
+    assert run.decision is not None
+    assert run.statement is not None
+    assert run.known is not None
+    decision = run.decision.replace(
+        verdict=Verdict.NEEDS_APPROVAL,
+        reason=f"{run.statement.tag} {found} (measured by a SELECT, nothing was run)",
+        remedy=remedy,
+        retryable=True,
+    )
+    error = required(whole, run.identity, decision, seat)
+    seat.governor.trail.refusal(whole, run.identity, run.known, decision, seat, type(error).__name__)
+    return error
+
+
 def required(call: Call, caller: Identity, decision: Decision, seat: Seat) -> ApprovalRequired:
     """File the request for ``decision`` and make the error that carries it."""
     digest = _digest(call, caller, decision, seat)
@@ -265,13 +453,30 @@ def required(call: Call, caller: Identity, decision: Decision, seat: Seat) -> Ap
     return ApprovalRequired(refusals.sentence(decision, request), decision=decision, request=request)
 
 
+def refused(
+    call: Call,
+    caller: Identity,
+    seat: Seat,
+    rule: str,
+    reason: str,
+    remedy: str,
+    *,
+    retryable: bool = False,
+) -> StatementBlocked:
+    """Put a refusal that no decision is behind on record, and return the error to raise."""
+    unreadable = Unreadable(rule, f"{reason[:1].upper()}{reason[1:]}", remedy, retryable=retryable)
+    return _unread(call, caller, seat, unreadable)
+
+
 def _unread(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) -> StatementBlocked:
     seat.governor.trail.attempt(call, caller, seat, unreadable)
     remedy = unreadable.remedy[:1].upper() + unreadable.remedy[1:]
+    again = "" if unreadable.retryable else " Trying the same again will not help."
     return StatementBlocked(
-        f"{unreadable.reason} [rule {unreadable.rule}]. {remedy}.",
+        f"{unreadable.reason} [rule {unreadable.rule}]. {remedy}.{again}",
         rule=unreadable.rule,
         remedy=unreadable.remedy,
+        retryable=unreadable.retryable,
     )
 
 

@@ -7,7 +7,10 @@ again can help: agents read these, and correct themselves instead of looping.
 from __future__ import annotations
 
 from governed_db.approval.request import ApprovalRequest
+from governed_db.masking.model import Refusal
 from governed_db.policy.model import Decision, Verdict
+from governed_db.policy.reasons import name_service
+from governed_db.policy.rules import is_named_service
 from governed_db.run import Call, Known
 
 
@@ -17,11 +20,37 @@ def sentence(decision: Decision, request: ApprovalRequest | None = None) -> str:
     if decision.remedy:
         parts.append(f"{decision.remedy[:1].upper()}{decision.remedy[1:].rstrip('.')}.")
     if request is not None:
-        who = f" by {' or '.join(request.approvers)}" if request.approvers else ""
+        who = " or ".join(request.approvers)
+        if request.needed > 1:
+            who = f" by {request.needed} different people" + (f" of {who}" if who else "")
+        elif who:
+            who = f" by {who}"
         parts.append(f"Approval request {request.id} waits to be answered{who}.")
     if not decision.retryable:
         parts.append("Trying the same again will not help.")
     return " ".join(parts)
+
+
+def unestimated(decision: Decision, why: str) -> Decision:
+    """Say that a condition on cost or rows could not be told, where that is why it does not run."""
+    if decision.verdict is Verdict.ALLOW:
+        return decision
+    return decision.replace(
+        reason=f"{decision.reason.rstrip('.')}. What PostgreSQL's planner expects of it is not known ({why})",
+        wants_estimate=False,
+    )
+
+
+def written(decision: Decision, seconds: int) -> Decision:
+    """Block: the caller has written as many rows in this minute as its budget allows."""
+    budget = decision.budget
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule=budget.rule("rows_written_per_minute"),
+        reason=f"this caller may write {budget.rows_written_per_minute} rows in a minute, and has",
+        remedy=f"try again in {seconds} seconds; statements that only read run meanwhile",
+        retryable=True,
+    )
 
 
 def masked(decision: Decision, known: Known) -> Decision:
@@ -30,14 +59,35 @@ def masked(decision: Decision, known: Known) -> Decision:
     others = len(known.plan.refusals) - 1
     where = f" at character {first.location + 1}" if first.location >= 0 else ""
     more = f" (and {others} more)" if others else ""
+    remedy = _unmasked(first)
+    who = known.request.identity
+    if is_named_service(who, frozenset({who.subject})):  # it would be one, if the policy named it
+        remedy = name_service(f"{remedy}.", who.subject)
     return decision.replace(
         verdict=Verdict.BLOCK,
         rule="masking.derived",
         reason=f"{first.column} holds {first.label} and is masked for this caller, but {first.clause}"
         f" uses its value{where}{more}",
-        remedy=f"select {first.column.rpartition('.')[2]} itself (it comes back masked) and filter, join,"
-        " group or compute with columns that are not masked, such as the key",
+        remedy=remedy,
         retryable=False,
+    )
+
+
+def _unmasked(refusal: Refusal) -> str:
+    name = refusal.column.rpartition(".")[2]
+    if refusal.clause.startswith("the trigger "):
+        return (
+            "no such write of this table passes for this caller, however it is put; ask whoever keeps the"
+            " policy to label the columns that the trigger writes to in [masking.columns], or have a service"
+            " that the policy names do it"
+        )
+    if refusal.clause.startswith("INSERT into "):
+        return f"leave {name} out of what is copied, or give values of your own for it"
+    if refusal.clause.startswith("SET "):
+        return f"set {name} to a value instead of computing it from a masked one"
+    return (
+        f"select {name} itself (it comes back masked) and filter, join,"
+        " group or compute with columns that are not masked, such as the key"
     )
 
 
@@ -70,9 +120,9 @@ def capped(decision: Decision, call: Call, known: Known) -> Decision:
     statement = known.statement
     rows = known.bound.rows if known.bound is not None else None
     proven = statement.rows_listed if rows is None else rows
-    if cap is None or not statement.writes:
+    if cap is None or not known.writes:
         return decision
-    if proven is None and not statement.countable:
+    if proven is None and known.beside and not known.counted:
         return decision.replace(
             verdict=Verdict.NEEDS_APPROVAL,
             reason=f"{statement.tag} writes in a place where the server does not report how many rows it"

@@ -14,7 +14,14 @@ from governed_db.errors import QueryCanceled
 from governed_db.identity.model import Identity
 from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
 from governed_db.policy.model import Decision, Request
-from governed_db.statement import Statement
+from governed_db.statement import WRITES, EffectKind, Statement
+from governed_db.statement.facts import Access
+
+UNMADE = object()
+"""Stands for what has not been made yet, where None is an answer."""
+
+NO_CAP = 2**62
+"""The cap of a run that is guarded for another reason than the rows it writes."""
 
 
 @define(eq=False)
@@ -29,6 +36,7 @@ class Call:
     params: Sequence[Buffer | None] | None = field(default=None, repr=False)
     copies: bool = False  # through copy(): only there can rows travel outside of results
     executions: int = 1  # parameter sets known to follow (executemany)
+    formats: Sequence[int] | None = field(default=None, repr=False)  # of the values; None: all text
 
 
 @define(kw_only=True, eq=False)
@@ -46,6 +54,66 @@ class Known:
     request: Request
     template: tuple[Identity, Any] | None = None
     settled: bool = False
+    counts: bool = True  # whether the server counts rows that no command tag tells of (track_counts)
+    probe: Any = field(default=UNMADE, repr=False)  # the SELECT that counts what it would touch, once made
+
+    @property
+    def beside(self) -> bool:
+        """Whether it can write rows that the command tag does not count."""
+        if self.bound is None:
+            return not self.statement.countable
+        return bool(getattr(self.bound, "writes_beside", False)) or (
+            self.writes and not (self.statement.countable and _alone(self.bound))
+        )
+
+    @property
+    def counted(self) -> bool:
+        """Whether the server can say how many rows it wrote where the command tag does not."""
+        if not self.counts or self.bound is None:
+            return False
+        # Rows of other servers are not counted, nor is what a statement of another kind writes later.
+        foreign = any(use.relation.kind == "f" for use in self.bound.relations if use.access in _WRITTEN)
+        return not foreign and self.statement.commands == 1 and self.statement.tag in _RUN_NOW
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes rows, by itself or through what it sets off."""
+        if self.statement.writes or self.bound is None:
+            return self.statement.writes
+        return bool(getattr(self.bound, "writes_beside", False)) or any(
+            e.kind in WRITES for e in self.bound.effects
+        )
+
+
+def writes_later(bound: Bound) -> bool:
+    """Return whether a deferrable trigger writes: in a transaction that stays open, uncounted."""
+    later = tuple(
+        f"in trigger {trigger.name} of "
+        for use in bound.relations
+        if use.access in _WRITTEN
+        for trigger in use.relation.triggers
+        if trigger.deferrable
+    )
+    return bool(later) and any(e.kind in WRITES and e.note.startswith(later) for e in bound.effects)
+
+
+def _alone(bound: Bound) -> bool:
+    """Return whether nothing hangs on the relations written that could write further rows."""
+    if any(e.kind is EffectKind.FUNCTION and e.note.startswith(_SET_OFF) for e in bound.effects):
+        return False
+    return not any(
+        use.relation.triggers
+        or use.relation.has_rules
+        or use.relation.cascades
+        or use.relation.kind not in "r"
+        for use in bound.relations
+        if use.access in _WRITTEN
+    )
+
+
+_SET_OFF = ("a trigger of the table", "a rule of the table")
+_RUN_NOW = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "SELECT", "EXPLAIN"})
+_WRITTEN = frozenset({Access.INSERT, Access.UPDATE, Access.DELETE})
 
 
 @define(eq=False)
@@ -67,12 +135,15 @@ class Run:
     started: int = field(factory=time.monotonic_ns)
     rows_returned: int = 0
     rows_affected: int = 0
+    rows_beside: int = 0  # written, and told of by no command tag (triggers, cascades, CTEs)
+    truncated: bool = False  # fewer rows were handed out than there were
     executions: int = 0
     outstanding: int = 0  # results still to come
     settled: bool = False  # as Known.settled
     open_ended: bool = False  # more executions may follow (executemany), or rows (stream, copy)
     finished: bool = False
     seat: Any = field(default=None, repr=False)  # the connection it runs on, while it is open
+    charge: Callable[[int], None] | None = field(default=None, repr=False)  # told of the rows written
     on_finish: Callable[[Run, str, BaseException | None], None] | None = field(default=None, repr=False)
 
     def finish(self, status: str = "ok", error: BaseException | None = None) -> None:
@@ -80,6 +151,8 @@ class Run:
         if self.finished:
             return
         self.finished = True
+        if self.charge is not None and status == "ok":
+            self.charge(self.rows_affected + self.rows_beside)
         if self.on_finish is not None:
             self.on_finish(self, status, error)
 

@@ -6,7 +6,6 @@ keeps requests in this process only: they end with it and other processes do not
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from attrs import frozen
 from governed_db.approval.request import ApprovalRequest
 from governed_db.errors import GovernanceError
 from governed_db.identity.model import Identity
+from governed_db.locks import lock
 
 TIME_TO_LIVE = timedelta(minutes=15)
 """How long an answer holds: long enough for a person and a retry, short enough that the data the
@@ -28,13 +28,17 @@ MAX_REQUESTS = 1000
 
 @frozen(kw_only=True)
 class Approval:
-    """Somebody's yes or no to one request."""
+    """Somebody's yes or no to one request.
+
+    ``also``: those who had agreed before, where the request asks for several people.
+    """
 
     request: ApprovalRequest
     by: Identity
     granted: bool
     reason: str = ""
     expires: datetime
+    also: tuple[Identity, ...] = ()
 
 
 class Approvals(Protocol):
@@ -58,11 +62,12 @@ class ProcessApprovals:
         on_answer: Callable[[Approval], None] = lambda _: None,
     ) -> None:
         """``on_answer`` is told of every answer before it counts; what it raises keeps it from counting."""
-        self._lock = threading.Lock()
+        self._lock = lock(self)
         self._on_answer = on_answer
         self._time_to_live = time_to_live
         self._requests: OrderedDict[bytes, ApprovalRequest] = OrderedDict()
         self._answers: dict[bytes, Approval] = {}
+        self._partial: dict[bytes, list[Approval]] = {}  # where more people have to agree
 
     def file(self, request: ApprovalRequest) -> ApprovalRequest:
         """Keep ``request``; return the one already waiting for the same digest, if there is one."""
@@ -72,6 +77,7 @@ class ProcessApprovals:
             while len(self._requests) >= MAX_REQUESTS:
                 oldest, _ = self._requests.popitem(last=False)
                 self._answers.pop(oldest, None)
+                self._partial.pop(oldest, None)
             self._requests[request.digest] = request
             return request
 
@@ -95,6 +101,9 @@ class ProcessApprovals:
 
     def approve(self, request_id: str, *, by: Identity, reason: str = "") -> Approval:
         """Agree to a request, once, until it expires.
+
+        Where the request asks for several people it runs when the last of them has agreed, while the word
+        of all of them still holds; a denial by any of them ends it.
 
         Raises:
             GovernanceError: no such request, or ``by`` may not answer it.
@@ -120,15 +129,29 @@ class ProcessApprovals:
                     rule="approval.approver",
                     remedy="ask somebody else in " + (", ".join(request.approvers) or "your organisation"),
                 )
+            now = datetime.now(UTC)
+            before = [a for a in self._partial.get(request.digest, ()) if a.expires > now]
+            if granted and any(a.by.subject == by.subject for a in before):
+                raise GovernanceError(
+                    f"{by} has agreed to {request_id} already, and it asks for {request.needed}"
+                    " different people",
+                    rule="approval.approver",
+                    remedy="ask somebody else in " + (", ".join(request.approvers) or "your organisation"),
+                )
             approval = Approval(
                 request=request,
                 by=by,
                 granted=granted,
                 reason=reason,
-                expires=datetime.now(UTC) + self._time_to_live,
+                expires=min([now + self._time_to_live, *(a.expires for a in before)]),
+                also=tuple(a.by for a in before) if granted else (),
             )
             self._on_answer(approval)
-            self._answers[request.digest] = approval
+            if granted and len(before) + 1 < request.needed:
+                self._partial[request.digest] = [*before, approval]
+            else:
+                self._partial.pop(request.digest, None)
+                self._answers[request.digest] = approval
             return approval
 
 

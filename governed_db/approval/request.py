@@ -25,6 +25,7 @@ class ApprovalRequest:
         summary: operation and targets in a few words.
         rule, reason: why people are asked.
         approvers: groups of which the approver must be a member; empty for anyone else than the requester.
+        needed: how many different people have to agree.
         requested: when, in UTC.
     """
 
@@ -36,6 +37,7 @@ class ApprovalRequest:
     rule: str
     reason: str
     approvers: tuple[str, ...] = ()
+    needed: int = 1
     requested: datetime
 
 
@@ -92,5 +94,6 @@ def ask(
         rule=decision.rule,
         reason=decision.reason,
         approvers=decision.approvers,
+        needed=decision.approvals_needed,
         requested=now or datetime.now(UTC),
     )

@@ -12,11 +12,13 @@ from typing import Any
 
 from attrs import frozen
 
-from governed_db.catalog.bound import Bound, Source
+from governed_db.audit import lineage
+from governed_db.catalog.bound import Bound
+from governed_db.catalog.model import Relation, Session
 from governed_db.identity.model import Identity
 from governed_db.masking.model import MaskPlan
 from governed_db.policy.model import Decision
-from governed_db.statement.facts import Effect, Statement
+from governed_db.statement.facts import WRITES, Effect, Statement
 
 
 class Status(StrEnum):
@@ -51,8 +53,6 @@ def who(identity: Identity, role: str = "", client: str = "") -> dict[str, Any]:
     section: dict[str, Any] = _principal(identity)
     if identity.on_behalf_of is not None:
         section["on_behalf_of"] = [_principal(p) for p in _chain(identity.on_behalf_of)]
-    if identity.groups:
-        section["groups"] = sorted(identity.groups)
     _put(
         section,
         session=identity.session,
@@ -69,8 +69,18 @@ def what(
     bound: Bound | None = None,
     plan: MaskPlan | None = None,
     parameter_types: Iterable[int] = (),
+    *,
+    writes: bool | None = None,
+    countable: bool | None = None,
 ) -> dict[str, Any]:
-    """Return the statement; ``parameter_types`` are the OIDs the driver binds (0: left to the server)."""
+    """Return the statement.
+
+    Args:
+        statement, bound, plan: as they were judged.
+        parameter_types: the OIDs the driver binds (0: left to the server).
+        writes, countable: whether it writes rows, and whether somebody can count them; by default as the
+            text alone tells.
+    """
     effects = statement.effects if bound is None else bound.effects
     section: dict[str, Any] = {"effects": [_effect(e) for e in effects]}
     _put(
@@ -80,8 +90,28 @@ def what(
         summary=statement.summary,
         tag=statement.tag,
         relations=_relations(statement, bound),
-        columns=_columns(bound),
+        rows=_rows(statement, bound),
     )
+    writes = statement.writes if writes is None else writes
+    if writes and not (statement.countable if countable is None else countable):
+        section["countable"] = False
+    if writes is not any(e.kind in WRITES for e in effects):
+        section["writes"] = writes
+    if bound is not None:
+        columns, section["lineage"] = lineage.lineage(bound)
+        _put(
+            section,
+            columns=columns,
+            functions=lineage.functions(bound),
+            touched=lineage.touched(bound, columns),
+        )
+    else:
+        called = [f for f in statement.functions if f.how in _BY_NAME]
+        _put(
+            section,
+            functions=sorted({str(f) for f in called if f.certain}),
+            functions_or_columns=sorted({str(f) for f in called if not f.certain}),
+        )
     if plan is not None and plan.masks:
         section["masked"] = [
             {"column": m.name, "label": m.label, "strategy": m.strategy.value} for m in plan.masks
@@ -104,13 +134,25 @@ def may(decision: Decision, approval: str = "") -> dict[str, Any]:
         approval=approval,
         approvers=list(decision.approvers),
         row_cap=decision.row_cap,
+        budget=decision.budget.id,
         shadowed=[{"rule": s.rule, "verdict": s.verdict.value} for s in decision.shadowed],
     )
+    if decision.estimate is not None:
+        section["estimate"] = {"cost": decision.estimate.cost, "rows": decision.estimate.rows}
+    if not decision.masked:
+        section["unmasked"] = True
     return section
 
 
-def where(place: Where) -> dict[str, Any]:
-    """Return the connection; the transaction and the trace change with each statement and are added later."""
+def where(
+    place: Where, session: Session | None = None, catalog: str = "", environment: str = ""
+) -> dict[str, Any]:
+    """Return the connection; the transaction and the trace change with each statement and are added later.
+
+    ``session`` and ``catalog`` (a version) say what names meant on it: the search path, and of the settings
+    that change what a text means or does those that are not as PostgreSQL has them by default.
+    ``environment`` is the policy's word for where the process runs.
+    """
     section: dict[str, Any] = {}
     _put(
         section,
@@ -119,8 +161,27 @@ def where(place: Where) -> dict[str, Any]:
         database=place.database,
         backend_pid=place.backend_pid,
         connection=place.connection,
+        catalog=catalog,
+        environment=environment,
     )
+    if session is not None:
+        section["search_path"] = list(session.search_path)
+        if session.session_user != session.role:
+            section["session_user"] = session.session_user
+        unusual = {name: value for name, value, usual in _settings(session) if value != usual}
+        if unusual:
+            section["settings"] = unusual
     return section
+
+
+def _settings(session: Session) -> tuple[tuple[str, str, str], ...]:
+    return (
+        ("standard_conforming_strings", "on" if session.standard_conforming_strings else "off", "on"),
+        ("backslash_quote", session.backslash_quote, "safe_encoding"),
+        ("row_security", "on" if session.row_security else "off", "on"),
+        ("client_encoding", session.client_encoding, "UTF8"),
+        ("session_replication_role", session.replication_role, "origin"),
+    )
 
 
 def happened(
@@ -133,6 +194,7 @@ def happened(
     bytes_copied: int | None = None,
     sqlstate: str = "",
     error: str = "",
+    truncated: bool = False,
 ) -> dict[str, Any]:
     """Return what became of a statement.
 
@@ -144,6 +206,7 @@ def happened(
         bytes_copied: the data of COPY, both ways.
         sqlstate: the server's error code.
         error: the class of the error, never its message: a server's message quotes values.
+        truncated: whether a budget let fewer rows through than there were.
 
     Raises:
         ValueError: the status is not one of :class:`Status`.
@@ -161,6 +224,8 @@ def happened(
         section["sqlstate"] = sqlstate
     if error:
         section["error"] = error
+    if truncated:
+        section["truncated"] = True
     return section
 
 
@@ -183,6 +248,8 @@ def _principal(identity: Identity) -> dict[str, Any]:
     if identity.issuer:
         section["issuer"] = identity.issuer
     section["verified"] = identity.verified
+    if identity.groups:
+        section["groups"] = sorted(identity.groups)
     return section
 
 
@@ -205,6 +272,16 @@ def _effect(effect: Effect) -> dict[str, Any]:
     return section
 
 
+_BY_NAME = frozenset({"call", "tablesample"})  # calls whose name says what is called
+
+
+def _rows(statement: Statement, bound: Bound | None) -> int | None:
+    if not statement.writes:
+        return None
+    proven = None if bound is None else bound.rows
+    return statement.rows_listed if proven is None else proven
+
+
 def _relations(statement: Statement, bound: Bound | None) -> list[dict[str, str]]:
     # A table joined to itself is one relation that is read; a dict keeps the order of the text.
     if bound is None:
@@ -212,25 +289,21 @@ def _relations(statement: Statement, bound: Bound | None) -> list[dict[str, str]
             {"name": n, "access": a}
             for n, a in dict.fromkeys((str(r.name), r.access.value) for r in statement.relations)
         ]
+    written = {r.location: str(r.name) for r in statement.relations if r.location >= 0}
+    # What a trigger or a function touches has the place of what set it off, and is not written there.
     seen = dict.fromkeys(
-        (str(r.relation), r.access.value, str(r.via) if r.via is not None else "") for r in bound.relations
+        (str(r.relation), r.access.value, "", _spelling(written.get(r.location), r.relation), "")
+        if r.via is None and not r.within
+        else (str(r.relation), r.access.value, str(r.via or ""), "", r.within)
+        for r in bound.relations
     )
-    return [{"name": n, "access": a} | ({"via": v} if v else {}) for n, a, v in seen]
+    return [
+        {"name": name, "access": access}
+        | {key: said for key, said in (("via", via), ("written", text), ("within", within)) if said}
+        for name, access, via, text, within in seen
+    ]
 
 
-def _columns(bound: Bound | None) -> list[str]:
-    if bound is None:
-        return []
-    sources = {s for o in bound.outputs or () for s in o.sources} | {u.source for u in bound.uses}
-    relations = {u.relation.oid: u.relation for u in bound.relations}
-
-    def name(source: Source) -> str:
-        relation = relations.get(source.relation)
-        if relation is None:
-            return f"{source.relation}.{source.column}"
-        if source.column == 0:
-            return f"{relation}.*"
-        column = next((c.name for c in relation.columns if c.number == source.column), str(source.column))
-        return f"{relation}.{column}"
-
-    return sorted({name(s) for s in sources})
+def _spelling(written: str | None, relation: Relation) -> str:
+    """Return how the text calls ``relation``, "" where that is its name, with its schema or without."""
+    return "" if written is None or written in {str(relation), relation.name} else written

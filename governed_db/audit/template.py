@@ -77,14 +77,19 @@ class Template:
         transaction: str = "",
         trace: tuple[int, int] | None = None,
         at: int | None = None,
+        batch_size: int = 1,
     ) -> tuple[str, bytes]:
         """Return id and bytes of the only record of a statement that is not sent.
 
         ``error`` is the class of the error that the caller gets; ``approval`` names the request it can
-        have answered. The rest is as for :meth:`intent`.
+        have answered; ``batch_size`` is the sets of parameters it came with. The rest is as for
+        :meth:`intent`.
         """
         key = new_id()
-        happened = dump({"status": "refused", "error": error}).decode()
+        said: dict[str, Any] = {"status": "refused", "error": error}
+        if batch_size != 1:
+            said["batch_size"] = batch_size
+        happened = dump(said).decode()
         place = self._grow(key, transaction, trace)
         tail = f'{place}}},"happened":{happened},"at":"{instant(at)}","id":"{key}"}}'
         return key, b"".join((_REFUSAL, self._may(decision, approval), self._body, tail.encode()))
@@ -109,6 +114,9 @@ class Template:
             decision.row_cap,
             decision.approvers,
             decision.shadowed,
+            decision.masked,
+            decision.budget.id,
+            decision.estimate,
             approval,
         )
         known, encoded = self._last

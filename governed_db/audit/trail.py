@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from attrs import define, field
 
 from governed_db.audit import record, template
+from governed_db.audit.archive import Archive
 from governed_db.audit.journal import Journal
 from governed_db.audit.spans import Finished, SpanBuilder, parent
 from governed_db.audit.template import Template
 from governed_db.errors import AuditUnavailable
 from governed_db.identity import Identity
+from governed_db.locks import lock
 from governed_db.masking.model import OPEN
 from governed_db.policy.model import Decision, Verdict
 from governed_db.run import Call, Known, Run
@@ -48,14 +50,16 @@ class Trail:
     policy: Policy
     on_failure: str = "refuse"
     tracer_provider: TracerProvider | None = None
+    archive: Archive | None = None
     unrecorded: int = 0
     refused: int = 0
     _journal: Journal | None = field(default=None, init=False)
-    _opening: threading.Lock = field(factory=threading.Lock, init=False)
+    _opening: threading.Lock = field(init=False)
     _spans: SpanBuilder = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._spans = SpanBuilder(self.tracer_provider)
+        self._opening = lock(self, "_opening")
 
     # -- records of statements
 
@@ -96,6 +100,7 @@ class Trail:
             batch_size=run.executions if run.executions != 1 else None,
             sqlstate=getattr(error, "sqlstate", None) or "",
             error=type(error).__name__ if error is not None else "",
+            truncated=run.truncated,
         )
         ended = intent.started_at + duration
         try:
@@ -135,7 +140,12 @@ class Trail:
         caller_span = parent()
         now = time.time_ns()
         key, payload = form.refusal(
-            decision, error, transaction=seat.transaction, trace=_trace(caller_span), at=now
+            decision,
+            error,
+            transaction=seat.transaction,
+            trace=_trace(caller_span),
+            at=now,
+            batch_size=call.executions,
         )
         self._append(payload)
         self._spans.add(
@@ -232,6 +242,8 @@ class Trail:
         journal, self._journal = self._journal, None
         if journal is not None:
             journal.close()
+        if self.archive is not None:
+            self.archive.close()
 
     def stats(self) -> dict[str, int]:
         """Return counters."""
@@ -265,7 +277,12 @@ class Trail:
             None
             if run.statement is None
             else record.what(
-                run.statement, run.bound, run.plan if run.plan is not OPEN else None, run.call.types
+                run.statement,
+                run.bound,
+                run.plan if run.plan is not OPEN else None,
+                run.call.types,
+                writes=None if known is None else known.writes,
+                countable=None if known is None else known.counted or not known.beside,
             )
         )
         form = Template(who=self._who(run.identity, seat), what=what, where=self._where(seat))
@@ -279,6 +296,12 @@ class Trail:
 
     def _where(self, seat: Seat) -> dict[str, Any]:
         pgconn = seat.pgconn
+        catalog = seat.catalog
+        environment = self.policy.settings.environment
+        if catalog is not None and self.archive is not None:
+            audit = self.policy.settings.audit
+            if audit.catalogs == "keep":
+                self.archive.keep(catalog, audit.catalogs_kept)
         port = pgconn.port.decode(errors="replace")
         return record.where(
             record.Where(
@@ -287,7 +310,10 @@ class Trail:
                 database=pgconn.db.decode(errors="replace"),
                 backend_pid=pgconn.backend_pid,
                 connection=seat.id,
-            )
+            ),
+            seat.session,
+            "" if catalog is None else catalog.version,
+            environment,
         )
 
 

@@ -13,14 +13,18 @@ from itertools import accumulate
 
 from attrs import evolve
 
-from governed_db.catalog.bound import Bound, FunctionUse, Output, RelationUse, Use
+from governed_db.catalog.bound import Bound, ColumnUse, Output, RelationUse, Use
+from governed_db.catalog.columns import column_uses
 from governed_db.catalog.commands import UNTOLD, command, query
+from governed_db.catalog.consequences import consequences
 from governed_db.catalog.context import Context
+from governed_db.catalog.kin import kin
+from governed_db.catalog.known import known_columns
 from governed_db.catalog.model import Catalog, Relation, Session
-from governed_db.catalog.reach import function_uses, relation_effects
 from governed_db.catalog.scope import Rows
-from governed_db.catalog.views import is_view, through, view_facts
-from governed_db.statement.facts import Access, Effect, EffectKind, RelationName, Statement
+from governed_db.catalog.vetting import SECRET_COLUMNS
+from governed_db.catalog.views import is_view, view_facts
+from governed_db.statement.facts import Access, Effect, EffectKind, Statement
 from governed_db.statement.grammar import on_fresh_stack
 from governed_db.statement.reader import reread
 
@@ -43,103 +47,60 @@ def bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
 
 def _bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
     ctx = Context(catalog, session, query)
+    ctx.text = statement.text
     rows = Rows(())
     for raw in statement.tree:
         rows = command(ctx, raw.get("stmt", {}))
     if len(statement.tree) > 1:
         rows = UNTOLD  # each command has a result of its own, and may change what the next one means
-    functions = function_uses(ctx, statement)
-    relations, effects = _reached(ctx, statement)
     place = _characters(statement.text)
-    once = ONCE if _no_rows_read(ctx, functions) else ""
-    called = (
-        Effect(
-            kind=EffectKind.FUNCTION,
-            name=_called(use),
-            note=f"{use.note}{once}" if use.note == SEQUENCE else use.note,
-            location=use.ref.location,
-        )
-        for use in functions
-        if not use.vetted
-    )
+    found = consequences(ctx, statement, place)
     outputs = None
     if rows.rest is None:
         outputs = tuple(Output(name=c.name, sources=c.sources, plain=c.plain) for c in rows.columns)
+    columns = column_uses(ctx, rows) if len(statement.tree) == 1 else None
+    # Where the rows go to the caller and nowhere else, every column that is looked at is known.
+    told = columns if statement.tag == "SELECT" else None
     return Bound(
         statement=statement,
-        effects=(*_counted(ctx, statement), *dict.fromkeys((*called, *effects))),
-        relations=relations,
-        functions=functions,
+        effects=(*_counted(ctx, statement), *(e for e in found.effects if not _spared(e, told))),
+        relations=tuple(_with_kin(catalog, use) for use in found.relations),
+        functions=tuple(found.functions),
         outputs=outputs,
-        uses=tuple(Use(u.source, u.clause, place(u.location)) for u in ctx.uses),
+        uses=tuple(Use(u.source, u.clause, place(u.location), u.sink) for u in ctx.uses),
         unknown=tuple(ctx.unknown),
         complete=statement.complete and not ctx.incomplete,
         incomplete_because=statement.incomplete_because or ctx.incomplete,
-        rows=_proven(ctx),
+        rows=None if found.written else _proven(ctx),
+        writes_beside=found.written,
         catalog_version=catalog.version,
+        columns=columns,
     )
 
 
-SEQUENCE = "changes a sequence"
-ONCE = ", as often as the text says"
+def _with_kin(catalog: Catalog, use: RelationUse) -> RelationUse:
+    related = kin(catalog, use.relation)
+    return evolve(use, kin=related) if related else use
 
 
-def _no_rows_read(ctx: Context, functions: tuple[FunctionUse, ...]) -> bool:
-    """Return whether nothing multiplies what the text calls: no relation is read, no set is returned."""
-    read = any(access is Access.READ for _, access, _ in ctx.relations)
-    return not read and not any(f.returns_set for use in functions for f in use.candidates)
+def _spared(effect: Effect, columns: tuple[ColumnUse, ...] | None) -> bool:
+    """Return whether ``effect`` reads a withheld relation and nothing of it that is worth withholding."""
+    secret = SECRET_COLUMNS.get(str(effect.target))
+    if secret is None or columns is None or not effect.note.startswith("withheld"):
+        return False
+    return not any(use.column in secret and use.relation == effect.target for use in columns)
 
 
-def _called(use: FunctionUse) -> str:
-    # The function, where it is one and known; else what the text calls it.
-    names = {str(f) for f in use.candidates}
-    return names.pop() if len(names) == 1 else str(use.ref)
-
-
-def _reached(ctx: Context, statement: Statement) -> tuple[tuple[RelationUse, ...], list[Effect]]:
-    """Return the relations touched, those behind views included, and what touching them sets off."""
-    place = _characters(statement.text)
-    touched: dict[tuple[int, Access, int], Relation] = {
-        (oid, access, place(location)): relation
-        for (oid, access, location), relation in ctx.relations.items()
-    }
-    for ref in statement.relations:
-        relation = ctx.catalog.relation(ref.name.schema, ref.name.name, ctx.session)
-        if relation is not None:
-            touched.setdefault((relation.oid, ref.access, ref.location), relation)
-        elif ref.access is not Access.DEFINE and not ctx.walked:
-            ctx.missing(str(ref.name), "relation")
-    uses: list[RelationUse] = []
-    effects: list[Effect] = []
-    for (_, access, location), relation in touched.items():
-        uses.append(RelationUse(relation=relation, access=access, location=location))
-        effects += relation_effects(relation, access, location)
-        for child in ctx.descendants(relation):
-            effects += (e for e in relation_effects(child, access, location) if e.kind is EffectKind.FUNCTION)
-        if is_view(relation) and access is not Access.DEFINE:
-            facts = view_facts(ctx.catalog, relation)
-            if facts.gap:
-                ctx.gap(facts.gap)
-            uses += (
-                RelationUse(relation=r, access=access, location=location, via=relation)
-                for r in facts.relations
-            )
-            effects += through(facts.effects, relation, location)
-            if access is not Access.READ:
-                for behind in facts.relations:
-                    effects += through(relation_effects(behind, access, location), relation, location)
-    return tuple(uses), effects
+def _read(effect: Effect, note: str) -> Effect:
+    """Return the effect of a DO with ``note`` where its program was understood, any other as it is."""
+    return evolve(effect, note=note) if note and effect.kind is EffectKind.DO else effect
 
 
 def _counted(ctx: Context, statement: Statement) -> tuple[Effect, ...]:
     """Return the statement's effects as the catalog makes them: WHERE clauses proven by the columns there
     are, row bounds only where nothing in the catalog disproves them."""
     proven = {(w.access.value, w.relation.name): w.rows for w in ctx.writes}
-
-    def columns(name: RelationName) -> frozenset[str] | None:
-        relation = ctx.catalog.relation(name.schema, name.name, ctx.session)
-        return None if relation is None else frozenset(c.name for c in relation.columns)
-
+    columns = known_columns(ctx.catalog, ctx.session)
     return tuple(
         evolve(e, rows=None)
         if e.rows is not None
@@ -162,6 +123,8 @@ def _doubted(ctx: Context, effect: Effect) -> Effect:
     if target is None:
         return effect
     family = {r.oid for r in _family(ctx, target)}
+    if is_view(target):
+        family |= {r.oid for r in view_facts(ctx.catalog, target).relations}
     for (oid, access, _), relation in ctx.relations.items():
         if access is not Access.READ or oid == target.oid:
             continue

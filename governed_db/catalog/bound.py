@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from governed_db.catalog.model import Function, Relation
-from governed_db.statement.facts import Access, Effect, FunctionRef, Statement
+from governed_db.statement.facts import Access, Effect, FunctionRef, RelationName, Statement
 
 
 @frozen(order=True)
@@ -44,12 +44,25 @@ class Use:
 
     ``clause`` is how a person would call the place: "WHERE", "JOIN ... ON", "ORDER BY", "GROUP BY",
     "HAVING", "DISTINCT", "UNION", "an expression in the select list", "a whole-row reference", "count()",
-    "SET email", ...
+    "SET email", ... ``sink`` is the column that its value is stored in, where nothing else becomes of it.
     """
 
     source: Source
     clause: str
     location: int
+    sink: Source | None = None
+
+
+@frozen
+class ColumnUse:
+    """A column the statement reads (READ), or sets in the rows it writes (INSERT, UPDATE), by name.
+
+    Columns behind a view are listed beside the view's own, as far as the view's columns are made of them.
+    """
+
+    relation: RelationName
+    column: str
+    access: Access
 
 
 @frozen(kw_only=True)
@@ -60,16 +73,26 @@ class RelationUse:
     access: Access
     location: int
     via: Relation | None = None
+    within: str = ""  # the function, trigger or rule that touches it, as effects say it: "in function a.f"
+    # Partitions and children, whose rows it holds, and what it is a partition or child of.
+    kin: tuple[RelationName, ...] = ()
 
 
 @frozen(kw_only=True)
 class FunctionUse:
-    """A call with everything it could reach. ``vetted``: every candidate is on the allowed list."""
+    """A call with everything it could reach.
+
+    ``vetted``: every candidate is on the allowed list, or has a body that is understood and only computes.
+    A call that stands in the body of another function has "body" for ``ref.how``, and is judged by what it
+    does.
+    """
 
     ref: FunctionRef
     candidates: tuple[Function, ...]
     vetted: bool
     note: str = ""  # why not, in a few words: "reads files of the server", "defined by users"
+    # OIDs of functions that run without being the one called: a domain's checks.
+    reaches: tuple[int, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -85,6 +108,9 @@ class Bound:
         uses: every column used otherwise than by handing it out.
         unknown: names this catalog does not have; a refresh may find them.
         complete / incomplete_because: as for :class:`Statement`, with the catalog's own gaps added.
+        columns: the columns read and set; ``None`` where they cannot be told.
+        writes_beside: rows are or may be written by something other than the command itself: a trigger, a
+            rule, a function, a foreign key. The command tag does not count these.
         rows: an upper bound of the rows each write touches, proven by text and keys; ``None``: not bounded.
     """
 
@@ -99,3 +125,5 @@ class Bound:
     incomplete_because: str = ""
     rows: int | None = None
     catalog_version: str = ""
+    columns: tuple[ColumnUse, ...] | None = None
+    writes_beside: bool = False

@@ -16,12 +16,38 @@ from governed_db.statement.facts import Access
 _EXACT = ({"int2", "int4", "int8", "numeric"}, {"text", "varchar"})
 
 
-def quiet(ctx: Context, target: Relation, access: Access) -> bool:
-    """Return whether writing ``target`` changes its own rows and nothing else."""
-    noisy = target.kind not in "rp" or target.has_rules or bool(target.triggers)
-    if access is not Access.INSERT:
-        noisy = noisy or target.cascades
-    return not noisy and all(quiet(ctx, child, access) for child in ctx.memo.children.get(target.oid, ()))
+def quiet(ctx: Context, target: Relation, access: Access, columns: frozenset[int] | None = None) -> bool:
+    """Return whether writing ``target`` changes its own rows and nothing else.
+
+    ``columns`` are the numbers of those that an UPDATE sets; ``None``: any.
+    """
+    if target.kind not in "rp" or target.has_rules:
+        return False
+    accesses = [access]
+    if access is Access.UPDATE:
+        columns = target.changed(columns) if columns is not None else None
+        if target.kind == "p":
+            # A row that moves to another partition is deleted there and inserted here.
+            accesses += (Access.DELETE, Access.INSERT)
+    role = ctx.session.replication_role
+    keys = ctx.memo.referencing.get(target.oid, ())
+    for each in accesses:
+        if any(t.fires(each, columns, role) for t in target.triggers):
+            return False
+        if any(k.cascades(each, columns) for k in keys):
+            return False
+    children = ctx.memo.children.get(target.oid, ())
+    return all(
+        quiet(ctx, child, each, _same(target, child, columns)) for child in children for each in accesses
+    )
+
+
+def _same(parent: Relation, child: Relation, columns: frozenset[int] | None) -> frozenset[int] | None:
+    """Return the numbers that ``columns`` of ``parent`` have in ``child``, where they have the same names."""
+    if columns is None:
+        return None
+    found = [child.column(c.name) for c in parent.columns if c.number in columns]
+    return frozenset(c.number for c in found if c is not None) if all(found) else None
 
 
 def inserted_rows(ctx: Context, query: Node | None) -> int | None:

@@ -47,9 +47,8 @@ def command(ctx: Context, node: Node) -> Rows:
     For DECLARE and PREPARE these are the columns that FETCH and EXECUTE will hand out.
     """
     tag, value = tagged(node)
-    scope = Scope([])
     if tag in _QUERIES:
-        rows = query(ctx, node, scope)
+        rows = query(ctx, node, ctx.top)
         if tag == "SelectStmt" and _into(value):
             ctx.use(rows.every(), "SELECT INTO", -1)
             return NO_ROWS
@@ -86,6 +85,8 @@ def _copy(ctx: Context, node: Node) -> Rows:
             ctx.missing(f"{relation}.{name}", "column")
         columns.append(found or Col(name))
     if node.get("is_from"):
+        given = relation.columns if not names else (relation.column(n) for n in names)
+        ctx.columns_set += [(relation, c, Access.INSERT) for c in given if c is not None]
         return NO_ROWS
     return Rows(tuple(columns) if names else item.columns)
 
@@ -116,7 +117,7 @@ def _view(ctx: Context, node: Node) -> Rows:
 
 
 def _execute(ctx: Context, node: Node) -> Rows:
-    consume(ctx, Scope([]), node.get("params"), "EXECUTE")
+    consume(ctx, ctx.top, node.get("params"), "EXECUTE")
     return UNTOLD
 
 
@@ -131,7 +132,7 @@ def _show(_ctx: Context, node: Node) -> Rows:
 
 
 def _call(ctx: Context, node: Node) -> Rows:
-    consume(ctx, Scope([]), {"FuncCall": node.get("funccall", {})}, "CALL")
+    consume(ctx, ctx.top, {"FuncCall": node.get("funccall", {})}, "CALL")
     return UNTOLD
 
 

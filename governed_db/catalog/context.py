@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from governed_db.catalog.absent import Absent, relation_hint
 from governed_db.catalog.bound import Source, Use
-from governed_db.catalog.model import Catalog, Function, Relation, Session, Type
-from governed_db.catalog.scope import NOTHING, Col, Rows, Scope
-from governed_db.statement.facts import Access
+from governed_db.catalog.model import Catalog, Column, ForeignKey, Function, Relation, Session, Type
+from governed_db.catalog.scope import NOTHING, Col, Item, Rows, Scope
+from governed_db.statement.facts import Access, RelationName
 
 if TYPE_CHECKING:
     from governed_db.catalog.views import ViewFacts
@@ -27,9 +29,13 @@ class Memo:
     def __init__(self, catalog: Catalog) -> None:
         self.columns: dict[int, tuple[Col, ...]] = {}
         self.views: dict[int, ViewFacts] = {}
+        self.bodies: dict[Hashable, Any] = {}  # of bodies.py, by what runs and where
         self.types: dict[tuple[str, str], Type] = {(t.schema, t.name): t for t in catalog.types.values()}
+        self.row_types = {t.relation: t.oid for t in catalog.types.values() if t.relation}
+        self.strings = frozenset(t.oid for t in catalog.types.values() if t.category == "S")
         self.unvetted: dict[int, str | None] = {}
         self.children: dict[int, list[Relation]] = {}
+        self.kin: dict[int, tuple[RelationName, ...]] = {}  # of kin.py
         # A catalog holds the temporary schema of its own session and of no other.
         self.temp = next(
             (r.schema for r in catalog.relations.values() if r.schema.startswith("pg_temp_")), None
@@ -37,6 +43,9 @@ class Memo:
         for relation in catalog.relations.values():
             for parent in relation.parents:
                 self.children.setdefault(parent, []).append(relation)
+        self.referencing: dict[int, list[ForeignKey]] = {}  # by the relation that they point at
+        for key in catalog.foreign_keys:
+            self.referencing.setdefault(key.referenced, []).append(key)
 
 
 _memos: dict[int, tuple[weakref.ref[Catalog], Memo]] = {}
@@ -77,33 +86,61 @@ class Context:
         query: Callable[[Context, Node, Scope], Rows],
         *,
         lenient: bool = False,
+        variables: frozenset[str] = frozenset(),
+        around: Sequence[Item] = (),
     ) -> None:
         self.catalog = catalog
         self.session = session
         self.query = query
         self.lenient = lenient  # DDL may speak of columns that it makes itself
+        self.variables = variables  # in a function's body: names that are none of a relation
+        self.top = Scope(list(around))  # what every command sees beside its own: NEW and OLD
         self.walked = True  # every relation of the statement stood in a query that was bound
         self.memo = memo(catalog)
         self.uses: dict[Use, None] = {}
         self.relations: dict[tuple[int, Access, int], Relation] = {}
         self.writes: list[Write] = []
+        self.columns_set: list[tuple[Relation, Column, Access]] = []  # columns that are set
         self.unknown: dict[str, None] = {}
-        self.absent: dict[str, None] = {}  # the same, with what they would be
+        self.absent: dict[str, Absent] = {}  # the same, with what they would be
+        self.text: str | None = None  # the statement's, where a caller wrote it: places in it can be named
         self.gaps: list[str] = []
         self.called: set[str] = set()  # fields that may be calls after all: alias.f, (x).f
         self.projected: set[str] = set()  # calls that may be fields after all: f(alias)
+        # Types of values that are computed or compared with, and of values stored: the column's, the
+        # value's. 0 where a type is not known.
+        self.operands: set[int] = set()
+        self.assigned: set[tuple[int, int]] = set()
+        # The types left and right of the operator at a byte of the text; 0 where one is not known.
+        self.compared: dict[int, tuple[int, ...]] = {}
+        # The same of the arguments of the call there.
+        self.passed: dict[int, tuple[int, ...]] = {}
 
-    def use(self, sources: frozenset[Source], clause: str, location: int) -> None:
-        """Note that ``sources`` are used otherwise than by being handed out."""
+    def use(self, sources: frozenset[Source], clause: str, location: int, sink: Source | None = None) -> None:
+        """Note that ``sources`` are used otherwise than by being handed out; in ``sink`` alone, if at all."""
         uses = self.uses
         for source in sources:
-            uses[Use(source, clause, location)] = None
+            uses[Use(source, clause, location, sink)] = None
 
-    def missing(self, name: str, what: str) -> None:
-        """Note a name that this catalog does not have."""
+    def operand(self, rows: Rows) -> None:
+        """Note that the values of ``rows`` are compared with others."""
+        for column in rows.columns:
+            if column.row is None:
+                self.operands.add(column.type_oid)
+            else:
+                self.operands.update(field.type_oid for field in column.row)
+                own = {column.type_oid} - {0} or {s.relation for f in column.row for s in f.sources}
+                self.operands.update(self.memo.row_types.get(oid, oid) for oid in own or {0})
+        if rows.rest is not None:
+            self.operands.add(0)
+
+    def missing(
+        self, name: str, what: str, location: int = -1, hint: Callable[[], str] | None = None
+    ) -> None:
+        """Note a name that this catalog does not have, at a byte of the text, with what may be meant."""
         if not self.lenient:
             self.unknown[name] = None
-            self.absent[f"{what} {name}"] = None
+            self.absent.setdefault(f"{what} {name}", Absent(what, name, location, hint))
 
     @property
     def incomplete(self) -> str:
@@ -112,7 +149,9 @@ class Context:
         Where nothing but names is missing it says so in words of its own, which policies match: the
         server will say the same of the statement.
         """
-        absent = ABSENT + ", ".join([*self.absent][:3])
+        if not self.absent and not self.gaps:
+            return ""
+        absent = ABSENT + ", ".join(each.told(self.text) for each in [*self.absent.values()][:3])
         if not self.gaps:
             return absent if self.absent else ""
         return "; ".join([*self.gaps[:3], *([absent] if self.absent else [])])
@@ -143,7 +182,8 @@ class Context:
             return None
         found = self.catalog.relation(schema, relname, self.session)
         if found is None:
-            self.missing(written, "relation")
+            hint = partial(relation_hint, self, schema, relname)
+            self.missing(written, "relation", name.get("location", 0), hint)
             return None
         self.relations[found.oid, access, name.get("location", 0)] = found
         return found
@@ -193,7 +233,7 @@ class Context:
         words = [n["String"].get("sval", "") for n in names.get("names", ()) if "String" in n]
         if not words or names.get("arrayBounds") or names.get("setof") or names.get("pct_type"):
             return None
-        schemas = (words[-2],) if len(words) > 1 else self.session.search_path
+        schemas = self.session.schemas(words[-2] if len(words) > 1 else None)
         return next((t for s in schemas if (t := self.memo.types.get((s, words[-1])))), None)
 
     def candidates(self, name: Node) -> tuple[list[Function], str]:

@@ -7,12 +7,18 @@ used. Nothing is skipped for being unknown: a node without a rule of its own is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from governed_db.catalog import suggest
+from governed_db.catalog.absent import column_hint
 from governed_db.catalog.bound import Source
 from governed_db.catalog.context import SELECT_LIST, WHOLE_ROW, Context, Node
+from governed_db.catalog.model import Function
 from governed_db.catalog.names import figure, tagged
-from governed_db.catalog.scope import NOTHING, Ambiguous, Col, Item, Scope
+from governed_db.catalog.queries import FIRST_USER_OID
+from governed_db.catalog.results import COMPUTED, call_type, call_types, choose, constant_type
+from governed_db.catalog.scope import NOTHING, Ambiguous, Col, Item, Rows, Scope
 
 # Nodes without columns. A type's modifiers may look like columns (geometry(point)) and never are.
 _LEAVES = frozenset(
@@ -85,7 +91,11 @@ def reference(ctx: Context, scope: Scope, node: Node) -> Col:
     except Ambiguous:
         ctx.gap(f"column {written} is ambiguous")
         return Col(names[-1])
-    ctx.missing(written or "*", "column")
+    if names and names[0] in ctx.variables:
+        if len(names) > 1:
+            ctx.called.add(names[-1])  # in SQL functions p.f may be f(p)
+        return Col(names[-1])
+    ctx.missing(written or "*", "column", node.get("location", 0), partial(column_hint, scope, names))
     return Col(names[-1] if names else "")
 
 
@@ -96,7 +106,8 @@ def field_of(ctx: Context, item: Item, name: str, location: int) -> Col:
         return found
     ctx.called.add(name)
     if item.rest is None and not any(ctx.catalog.candidates(None, name, ctx.session)):
-        ctx.missing(f"{item.name}.{name}" if item.name else name, "column")
+        hint = partial(suggest.hint, name, [c.name for c in item.columns])
+        ctx.missing(f"{item.name}.{name}" if item.name else name, "column", location, hint)
     whole = item.whole().sources
     ctx.use(whole, WHOLE_ROW, location)
     return Col(name, whole)
@@ -118,13 +129,13 @@ def project(ctx: Context, scope: Scope, node: Node, clause: str = SELECT_LIST) -
     if tag == "A_Indirection":
         return _indirection(ctx, scope, value, clause)
     if tag in _CONSTANTS or not node:
-        return Col("")
+        return Col("", type_oid=constant_type(tag, value) if node else 0)
     if tag == "TypeCast":
         type_ = ctx.type(value.get("typeName", {}))
-        sources = consume(ctx, scope, node, clause)
+        sources = consume(ctx, scope, value.get("arg"), clause)
         oid = type_.oid if type_ is not None else 0
         return Col("", sources, type_oid=oid, row=ctx.fields(oid, sources) if oid else None)
-    return Col("", consume(ctx, scope, node, clause))
+    return Col("", consume(ctx, scope, node, clause), type_oid=_type(ctx, scope, node) or COMPUTED)
 
 
 def named(ctx: Context, scope: Scope, node: Node, clause: str = SELECT_LIST) -> Col:
@@ -197,6 +208,7 @@ def consume(ctx: Context, scope: Scope, node: Any, clause: str) -> frozenset[Sou
                 column = reference(ctx, scope, value)
                 whole = (column.row is not None and not column.plain) or starred(value.get("fields", ()))
                 ctx.use(column.sources, WHOLE_ROW if whole else why, value.get("location", 0))
+                ctx.operand(Rows((column,)))
                 found |= column.sources
             elif tag == "A_Indirection":
                 column = _indirection(ctx, scope, value, why)
@@ -209,14 +221,70 @@ def consume(ctx: Context, scope: Scope, node: Any, clause: str) -> frozenset[Sou
                 found |= _sublink(ctx, scope, {"subselect": {tag: value}}, why)
             elif tag == "FuncCall":
                 found |= _call(ctx, scope, value)
+                ctx.operands |= call_types(_called(ctx, scope, value, 0))
                 name = strings(value.get("funcname", ()))[-1:]
                 stack.append(({k: v for k, v in value.items() if k != "funcname"}, _clause(why, name)))
             else:
-                if tag in JSON_CALLS:
-                    # A server older than the grammar reads a call of a function of that name here.
-                    ctx.called.add(JSON_CALLS[tag] or value.get("op", "").removesuffix("_OP").lower())
+                _note(ctx, scope, tag, value)
                 stack.append((value, why))
     return found
+
+
+def _note_operator(ctx: Context, scope: Scope, value: Node) -> None:
+    at = value.get("location", 0)
+    sides = tuple(_type(ctx, scope, value.get(side, {})) for side in ("lexpr", "rexpr"))
+    for operator in ctx.catalog.operators.get("".join(strings(value.get("name", ()))[-1:]), ()):
+        ctx.operands.add(operator.result)
+    # Queries of views are read beside the statement, and their places are places of another text.
+    ctx.compared[at] = sides if ctx.compared.get(at, sides) == sides else ()
+
+
+def _called(ctx: Context, scope: Scope, value: Node, depth: int) -> Sequence[Function]:
+    """Return what a FuncCall can mean, and note the types of its arguments."""
+    candidates, _ = ctx.candidates(value)
+    catalog = ctx.catalog
+    if not (catalog.operator_classes or catalog.casts or any(f.oid >= FIRST_USER_OID for f in candidates)):
+        return candidates
+    types = tuple(_argument(ctx, scope, a, depth + 1) for a in value.get("args", ()))
+    at = value.get("location", 0)
+    ctx.passed[at] = types if ctx.passed.get(at, types) == types else ()
+    return choose(candidates, types, ctx.memo.strings)
+
+
+def _argument(ctx: Context, scope: Scope, node: Node, depth: int) -> int:
+    constant = node.get("A_Const")
+    return constant_type("A_Const", constant) if constant is not None else _type(ctx, scope, node, depth)
+
+
+def _type(ctx: Context, scope: Scope, node: Node, depth: int = 0) -> int:
+    """Return the type of a column, a cast, a call; 0 of anything else."""
+    tag, value = tagged(node)
+    if tag == "ColumnRef" and not starred(value.get("fields", ())):
+        return reference(ctx, scope, value).type_oid
+    if tag == "TypeCast":
+        type_ = ctx.type(value.get("typeName", {}))
+        return type_.oid if type_ is not None else 0
+    if tag == "FuncCall" and depth < _CALLS:
+        return call_type(_called(ctx, scope, value, depth))
+    return 0
+
+
+_CALLS = 3
+"""Calls in calls whose type is looked for: each looks at those in it again, and deeper ones are rare."""
+
+
+def _note(ctx: Context, scope: Scope, tag: str, value: Node) -> None:
+    """Note what an expression calls or compares beside what its operands do."""
+    if tag == "A_Expr" and ctx.catalog.operators:
+        _note_operator(ctx, scope, value)
+    elif tag == "TypeCast":
+        # Arrays are compared by their elements.
+        names = {k: v for k, v in value.get("typeName", {}).items() if k != "arrayBounds"}
+        type_ = ctx.type(names)
+        ctx.operands.add(type_.oid if type_ is not None else 0)
+    elif tag in JSON_CALLS:
+        # A server older than the grammar reads a call of a function of that name here.
+        ctx.called.add(JSON_CALLS[tag] or value.get("op", "").removesuffix("_OP").lower())
 
 
 def _clause(why: str, name: list[str]) -> str:
@@ -234,6 +302,7 @@ def _sublink(ctx: Context, scope: Scope, value: Node, clause: str) -> frozenset[
         rows = ctx.query(ctx, value.get("subselect", {}), scope)
         if value.get("subLinkType") != "EXISTS_SUBLINK":
             ctx.use(rows.every(), clause, value.get("location", -1))
+            ctx.operand(rows)
         # Whether there are rows, and which, depends on what the subselect filters by.
         return frozenset(use.source for use in inside)
 

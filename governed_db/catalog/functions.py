@@ -7,6 +7,8 @@ from governed_db.catalog.context import Context, Node
 from governed_db.catalog.expressions import reference
 from governed_db.catalog.model import Function, Type
 from governed_db.catalog.names import figure, tagged
+from governed_db.catalog.queries import FIRST_USER_OID
+from governed_db.catalog.results import COMPUTED
 from governed_db.catalog.scope import Col, Rows, Scope
 
 _Shape = tuple[tuple[str, int], ...] | None  # names and type OIDs; None where only the call itself decides
@@ -31,9 +33,9 @@ def function_columns(
         return Rows((), sources)
     shape = next(iter(shapes)) or ()
     if len(shapes) > 1:
-        shape = tuple((n, 0) for n, _ in shape)  # alike in names; the types depend on the call
+        shape = tuple((n, COMPUTED) for n, _ in shape)  # alike in names; the types depend on the call
     return Rows(
-        tuple(Col(n, sources, False, oid, ctx.fields(oid, sources) if oid else None) for n, oid in shape)
+        tuple(Col(n, sources, False, oid, ctx.fields(oid, sources) if oid > 0 else None) for n, oid in shape)
     )
 
 
@@ -73,7 +75,7 @@ def _array(ctx: Context, scope: Scope, node: Node) -> bool:
 def _shape(ctx: Context, scope: Scope, function: Function, name: str, call: Node) -> _Shape:
     outputs = function.outputs
     if len(outputs) > 1:
-        return tuple((n, 0) for n in outputs)
+        return tuple((n, COMPUTED if function.oid < FIRST_USER_OID else 0) for n in outputs)
     type_ = ctx.catalog.types.get(function.returns)
     if type_ is None:
         return None
@@ -85,12 +87,12 @@ def _shape(ctx: Context, scope: Scope, function: Function, name: str, call: Node
     if type_.name == "record":
         return None  # with one OUT column or none, only a column definition list can say
     if type_.name in ("void", "trigger", "event_trigger"):
-        return ((name, 0),)
+        return ((name, COMPUTED),)
     # anyelement and its like: the type of the arguments decides, and a composite one brings its fields.
     args = call.get("args", ())
     if args and all(_scalar(ctx, scope, a) for a in args):
         made = len(args) if function.name == "unnest" else 1  # unnest(a, b) is a column for each
-        return ((outputs[0] if outputs else name, 0),) * made
+        return ((outputs[0] if outputs else name, COMPUTED),) * made
     return None
 
 

@@ -30,6 +30,7 @@ nothing about the changes of others.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import orjson
@@ -41,7 +42,8 @@ FIRST_USER_OID = 16384
 
 
 def _sql(text: str) -> bytes:
-    # IN, BETWEEN, IS DISTINCT FROM and NULLIF look operators up by search_path, hence none of them below.
+    # IN, BETWEEN, IS DISTINCT FROM, NULLIF and CASE x WHEN look operators up by search_path, hence none of
+    # them below.
     for short in ("==", "<>", ">="):
         text = text.replace(f" {short} ", f" OPERATOR(pg_catalog.{short.replace('==', '=')}) ")
     return " ".join(text.split()).encode()
@@ -66,7 +68,11 @@ SESSION = _sql(
         pg_catalog.current_setting('row_security'),
         pg_catalog.current_setting('client_encoding'),
         pg_catalog.current_setting('role'),
-        pg_catalog.current_setting('session_replication_role')
+        pg_catalog.current_setting('session_replication_role'),
+        pg_catalog.current_setting('statement_timeout'),
+        pg_catalog.current_setting('lock_timeout'),
+        pg_catalog.current_setting('idle_in_transaction_session_timeout'),
+        pg_catalog.current_setting('track_counts')
     """
 )
 """One row for :func:`session`."""
@@ -78,10 +84,11 @@ def session(row: Sequence[str | None]) -> Session:
     Raises:
         ValueError: the row is not one of that query.
     """
-    if len(row) != 12 or None in (row[0], row[1], row[2], row[3]):
+    if len(row) != 16 or None in (row[0], row[1], row[2], row[3]):
         raise ValueError("the server's answer to the session query has an unexpected shape")
     database, role, session_user, path, temp_schema, superuser, *settings = row
-    strings, backslash_quote, row_security, client_encoding, role_setting, replication_role = settings
+    strings, backslash_quote, row_security, client_encoding, role_setting, replication_role = settings[:6]
+    *timeouts, track_counts = settings[6:]
     return Session(
         database=str(database),
         role=str(role),
@@ -96,7 +103,20 @@ def session(row: Sequence[str | None]) -> Session:
         client_encoding=str(client_encoding),
         role_setting=str(role_setting),
         replication_role=str(replication_role),
+        timeouts=tuple(_milliseconds(timeout) for timeout in timeouts),
+        track_counts=track_counts == "on",
     )
+
+
+def _milliseconds(text: str | None) -> int:
+    # As current_setting() writes a time: a number and a unit, "0" for none.
+    found = re.fullmatch(r"(\d+)(ms|s|min|h|d)?", text or "")
+    if found is None:
+        raise ValueError("the server's answer to the session query has a time of an unexpected shape")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+_UNITS = {None: 1, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def _rows(source: str) -> str:
@@ -126,9 +146,15 @@ _DIGESTED = (
             ("pg_index", "indrelid"),
             ("pg_inherits", "inhrelid"),
             ("pg_rewrite", "ev_class"),
-            ("pg_constraint", "confrelid"),
+            ("pg_constraint", "conrelid"),
+            ("pg_attrdef", "adrelid"),
+            ("pg_policy", "polrelid"),
         )
     ),
+    "(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.pg_constraint AS t"
+    " WHERE t.contypid <> 0::pg_catalog.oid)",
+    f"(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.pg_aggregate AS t"
+    f" WHERE t.aggfnoid::pg_catalog.oid >= {FIRST_USER_OID}::pg_catalog.oid)",
     "(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.pg_trigger AS t WHERE NOT t.tgisinternal)",
     "(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.pg_description AS t"
     " WHERE t.classoid == 'pg_catalog.pg_class'::pg_catalog.regclass)",
@@ -136,7 +162,7 @@ _DIGESTED = (
     _OF_SCHEMAS.format(table="pg_type", column="typnamespace"),
     *(
         f"(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.{table} AS t WHERE {_USER})"
-        for table in ("pg_operator", "pg_cast")
+        for table in ("pg_operator", "pg_cast", "pg_opclass", "pg_amop", "pg_amproc")
     ),
     *(
         f"(SELECT t.xmin AS x, t.ctid AS c FROM pg_catalog.{table} AS t)"
@@ -204,15 +230,76 @@ _KEYS = """
             WHERE k.collation_oid <> 0::pg_catalog.oid AND k.collation_oid <> a.attcollation)
 """
 _PARENTS = "SELECT h.inhrelid, h.inhparent FROM pg_catalog.pg_inherits AS h ORDER BY h.inhrelid, h.inhseqno"
-_TRIGGERS = "SELECT t.tgrelid, t.tgname FROM pg_catalog.pg_trigger AS t WHERE NOT t.tgisinternal"
-# c CASCADE, n SET NULL, d SET DEFAULT; a NO ACTION and r RESTRICT write nothing.
-_CASCADES = """
-    SELECT k.confrelid FROM pg_catalog.pg_constraint AS k
-    WHERE k.contype == 'f' AND (
-        k.confdeltype OPERATOR(pg_catalog.=) ANY (ARRAY['c', 'n', 'd']::pg_catalog."char"[])
-        OR k.confupdtype OPERATOR(pg_catalog.=) ANY (ARRAY['c', 'n', 'd']::pg_catalog."char"[]))
+_TRIGGERS = """
+    SELECT t.tgrelid, t.tgname, t.tgfoid, t.tgtype, t.tgattr, t.tgenabled, t.tgdeferrable
+    FROM pg_catalog.pg_trigger AS t WHERE NOT t.tgisinternal ORDER BY t.tgrelid, t.tgname
 """
-_RULES = "SELECT r.ev_class FROM pg_catalog.pg_rewrite AS r WHERE r.rulename <> '_RETURN'"
+_CONSTRAINTS = """
+    SELECT k.conrelid, k.conname, k.contype, k.conkey FROM pg_catalog.pg_constraint AS k
+    WHERE k.conrelid <> 0::pg_catalog.oid
+        AND k.contype OPERATOR(pg_catalog.=) ANY (ARRAY['p', 'u', 'x', 'c']::pg_catalog."char"[])
+    ORDER BY k.conrelid, k.conname
+"""
+_FOREIGN_KEYS = """
+    SELECT k.conname, k.conrelid, k.conkey, k.confrelid, k.confkey, k.confdeltype, k.confupdtype
+    FROM pg_catalog.pg_constraint AS k WHERE k.contype == 'f' ORDER BY k.oid
+"""
+_RULES = """
+    SELECT r.ev_class, pg_catalog.pg_get_ruledef(r.oid) FROM pg_catalog.pg_rewrite AS r
+    WHERE r.rulename <> '_RETURN' ORDER BY r.ev_class, r.rulename
+"""
+# Expressions that run without any text naming them, as the server keeps them (pg_node_tree). That form
+# gives functions and operators by OID, those of PostgreSQL included, which pg_depend leaves out.
+# Columns: relation (a domain for D), column or 0, what it is, the expression.
+_EXPRESSIONS = """
+    SELECT d.adrelid, d.adnum,
+        CASE WHEN a.attgenerated <> '' THEN a.attgenerated::pg_catalog.text ELSE 'd' END,
+        d.adbin::pg_catalog.text
+    FROM pg_catalog.pg_attrdef AS d
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid == d.adrelid AND a.attnum == d.adnum
+    UNION ALL
+    SELECT CASE WHEN k.conrelid <> 0::pg_catalog.oid THEN k.conrelid ELSE k.contypid END, 0,
+        CASE WHEN k.conrelid <> 0::pg_catalog.oid THEN 'c' ELSE 'D' END, k.conbin::pg_catalog.text
+    FROM pg_catalog.pg_constraint AS k WHERE k.conbin IS NOT NULL
+    UNION ALL
+    SELECT i.indrelid, 0, 'i', pg_catalog.concat(i.indexprs::pg_catalog.text, i.indpred::pg_catalog.text)
+    FROM pg_catalog.pg_index AS i WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+    UNION ALL
+    SELECT p.polrelid, 0, CASE WHEN p.polcmd == 'a' THEN 'a' ELSE 'p' END,
+        pg_catalog.concat(p.polqual::pg_catalog.text, p.polwithcheck::pg_catalog.text)
+    FROM pg_catalog.pg_policy AS p
+    UNION ALL
+    SELECT t.tgrelid, 0, 't', t.tgqual::pg_catalog.text FROM pg_catalog.pg_trigger AS t
+    WHERE t.tgqual IS NOT NULL
+    UNION ALL
+    SELECT q.partrelid, 0, 'k', q.partexprs::pg_catalog.text FROM pg_catalog.pg_partitioned_table AS q
+    WHERE q.partexprs IS NOT NULL
+"""
+# Operator classes that PostgreSQL did not bring, with what they call: support functions and operators of
+# their family. One row for each function.
+_OPERATOR_CLASSES = f"""
+    SELECT o.oid, o.opcintype, m.amname, o.opcdefault, f.function
+    FROM pg_catalog.pg_opclass AS o
+    JOIN pg_catalog.pg_am AS m ON m.oid == o.opcmethod
+    LEFT JOIN (
+        SELECT s.amprocfamily AS family, s.amproc::pg_catalog.oid AS function FROM pg_catalog.pg_amproc AS s
+        UNION
+        SELECT a.amopfamily, p.oprcode::pg_catalog.oid FROM pg_catalog.pg_amop AS a
+        JOIN pg_catalog.pg_operator AS p ON p.oid == a.amopopr
+    ) AS f ON f.family == o.opcfamily
+    WHERE o.oid >= {FIRST_USER_OID}::pg_catalog.oid
+    ORDER BY o.oid, f.function
+"""
+# Indexes and partition keys that compare by one of those.
+_COMPARED = f"""
+    SELECT i.indrelid, u.class, 'x' FROM pg_catalog.pg_index AS i
+    CROSS JOIN pg_catalog.unnest(i.indclass::pg_catalog.oid[]) AS u(class)
+    WHERE u.class >= {FIRST_USER_OID}::pg_catalog.oid
+    UNION
+    SELECT q.partrelid, u.class, 'k' FROM pg_catalog.pg_partitioned_table AS q
+    CROSS JOIN pg_catalog.unnest(q.partclass::pg_catalog.oid[]) AS u(class)
+    WHERE u.class >= {FIRST_USER_OID}::pg_catalog.oid
+"""
 _VIEWS = f"""
     SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_class AS c
     JOIN {_SCHEMAS} AS n ON n.oid == c.relnamespace
@@ -226,6 +313,26 @@ _FUNCTIONS = f"""
     JOIN {_SCHEMAS} AS n ON n.oid == p.pronamespace
     JOIN pg_catalog.pg_language AS l ON l.oid == p.prolang
 """
+_DEFINITIONS = f"""
+    SELECT p.oid, CASE WHEN (l.lanname == 'sql' OR l.lanname == 'plpgsql')
+            AND (p.prokind == 'f' OR p.prokind == 'p') THEN pg_catalog.pg_get_functiondef(p.oid) END,
+        pg_catalog.array_to_json(p.proconfig)
+    FROM pg_catalog.pg_proc AS p
+    JOIN {_SCHEMAS} AS n ON n.oid == p.pronamespace
+    JOIN pg_catalog.pg_language AS l ON l.oid == p.prolang
+    WHERE p.oid >= {FIRST_USER_OID}::pg_catalog.oid
+"""
+_AGGREGATES = f"""
+    SELECT a.aggfnoid::pg_catalog.oid, u.part
+    FROM pg_catalog.pg_aggregate AS a
+    LEFT JOIN pg_catalog.pg_operator AS o ON o.oid == a.aggsortop
+    CROSS JOIN pg_catalog.unnest(ARRAY[
+        a.aggtransfn::pg_catalog.oid, a.aggfinalfn::pg_catalog.oid, a.aggcombinefn::pg_catalog.oid,
+        a.aggserialfn::pg_catalog.oid, a.aggdeserialfn::pg_catalog.oid, a.aggmtransfn::pg_catalog.oid,
+        a.aggminvtransfn::pg_catalog.oid, a.aggmfinalfn::pg_catalog.oid, o.oprcode::pg_catalog.oid
+    ]) AS u(part)
+    WHERE a.aggfnoid::pg_catalog.oid >= {FIRST_USER_OID}::pg_catalog.oid AND u.part <> 0::pg_catalog.oid
+"""
 _EXTENSIONS = """
     SELECT d.objid, e.extname FROM pg_catalog.pg_depend AS d
     JOIN pg_catalog.pg_extension AS e ON e.oid == d.refobjid
@@ -235,6 +342,15 @@ _EXTENSIONS = """
 _TYPES = f"""
     SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory, t.typbasetype, t.typelem, t.typrelid
     FROM pg_catalog.pg_type AS t JOIN {_SCHEMAS} AS n ON n.oid == t.typnamespace
+"""
+# Multiranges came with PostgreSQL 14, hence a column that may not be there.
+_RANGES = f"""
+    SELECT u.type, r.rngsubtype FROM pg_catalog.pg_range AS r
+    CROSS JOIN pg_catalog.unnest(ARRAY[
+        r.rngtypid::pg_catalog.text,
+        pg_catalog.to_jsonb(r) OPERATOR(pg_catalog.->>) 'rngmultitypid'
+    ]) AS u(type)
+    WHERE r.rngtypid >= {FIRST_USER_OID}::pg_catalog.oid AND u.type IS NOT NULL
 """
 _OPERATORS = f"""
     SELECT o.oid, n.nspname, o.oprname, o.oprleft, o.oprright, o.oprresult, o.oprcode::pg_catalog.oid
@@ -255,14 +371,21 @@ PARTS = (
             _KEYS,
             _PARENTS,
             _TRIGGERS,
-            _CASCADES,
+            _CONSTRAINTS,
+            _FOREIGN_KEYS,
             _RULES,
+            _EXPRESSIONS,
+            _COMPARED,
             _VIEWS,
             _FUNCTIONS,
+            _DEFINITIONS,
+            _AGGREGATES,
             _EXTENSIONS,
             _TYPES,
+            _RANGES,
             _OPERATORS,
             _CASTS,
+            _OPERATOR_CLASSES,
         ),
     ),
     # Last, so that a change while the others ran shows.

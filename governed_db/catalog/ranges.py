@@ -159,6 +159,7 @@ def _merge(ctx: Context, value: Node, name: str, left: list[Item], right: list[I
         sides.append(found or Col(name, guesses or NOTHING))
     a, b = sides
     ctx.use(a.sources | b.sources, "JOIN ... USING", -1)
+    ctx.operand(Rows((a, b)))
     kind = value.get("jointype", "JOIN_INNER")
     if kind == "JOIN_LEFT":
         return a

@@ -13,8 +13,9 @@ from governed_db.catalog.model import Relation
 
 NOTHING: frozenset[Source] = frozenset()
 
-# sysattr.h: columns every table has without a row in `SELECT *`.
+# sysattr.h: columns every table has without a row in `SELECT *`; heap.c: their types tid, xid, cid, oid.
 SYSTEM_COLUMNS = {"ctid": -1, "xmin": -2, "cmin": -3, "xmax": -4, "cmax": -5, "tableoid": -6}
+_SYSTEM_TYPES = {"ctid": 27, "xmin": 28, "cmin": 29, "xmax": 28, "cmax": 29, "tableoid": 26}
 
 
 class Col(NamedTuple):
@@ -102,7 +103,8 @@ class Item:
                 raise Ambiguous(name)
             return found
         if self.system and name in SYSTEM_COLUMNS:
-            return Col(name, frozenset((Source(self.system, SYSTEM_COLUMNS[name]),)), plain=True)
+            source = Source(self.system, SYSTEM_COLUMNS[name])
+            return Col(name, frozenset((source,)), plain=True, type_oid=_SYSTEM_TYPES[name])
         return None
 
     def whole(self) -> Col:

@@ -65,6 +65,7 @@ def _plain_select(ctx: Context, node: Node, scope: Scope) -> Rows:
         if key:
             _sort_key(ctx, scope, key, rows, "DISTINCT ON")
         else:
+            ctx.operand(rows)
             ctx.use(rows.every(), "DISTINCT", -1)  # DISTINCT alone is a list of one empty node
     return rows
 
@@ -102,7 +103,8 @@ def _star(ctx: Context, scope: Scope, value: Node, clause: str) -> Rows | None:
         if len(fields) > 1:
             item = item_of(ctx, scope, strings(fields))
             if item is None:
-                ctx.missing(".".join(strings(fields)), "table")
+                if fields[0].get("String", {}).get("sval") not in ctx.variables:
+                    ctx.missing(".".join(strings(fields)), "table")
                 return Rows((), NOTHING)
             return Rows(item.columns, item.rest)
         shown = [i for i in scope.items if i.by_column]
@@ -177,6 +179,8 @@ def _bare(node: Node) -> bool:
 def _combine(ctx: Context, operation: Node, left: Rows, right: Rows) -> Rows:
     if operation["op"] != "SETOP_UNION" or not operation.get("all"):
         ctx.use(left.every() | right.every(), operation["op"].removeprefix("SETOP_"), -1)
+    ctx.operand(left)
+    ctx.operand(right)
     rest = None if left.rest is None and right.rest is None else left.every() | right.every()
     if operation["op"] == "SETOP_EXCEPT" and rest is None:
         return left  # what comes out is always a row of the left side
@@ -211,6 +215,7 @@ def _sort_key(ctx: Context, scope: Scope, node: Node, rows: Rows, clause: str) -
         hits = [c for c in rows.columns if c.name == name]
         for column in hits:
             ctx.use(column.sources, clause, ref.get("location", 0))
+        ctx.operand(Rows(tuple(hits)))
         if rows.rest is not None:
             ctx.use(rows.rest, clause, ref.get("location", 0))
         if hits or rows.rest is not None:
@@ -222,6 +227,7 @@ def _sort_key(ctx: Context, scope: Scope, node: Node, rows: Rows, clause: str) -
             ctx.use(rows.every(), clause, constant.get("location", 0))
         elif 0 < position <= len(rows.columns):
             ctx.use(rows.columns[position - 1].sources, clause, constant.get("location", 0))
+            ctx.operand(Rows(rows.columns[position - 1 : position]))
         return
     consume(ctx, scope, node, clause)
 

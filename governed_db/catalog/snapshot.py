@@ -9,8 +9,23 @@ from typing import TypeAlias, TypeVar
 
 import orjson
 
-from governed_db.catalog.model import Cast, Catalog, Column, Function, Operator, Relation, Type
+from governed_db.catalog.hidden import hidden
+from governed_db.catalog.model import (
+    Cast,
+    Catalog,
+    Column,
+    Constraint,
+    ForeignKey,
+    Function,
+    Hidden,
+    Operator,
+    OperatorClass,
+    Relation,
+    Trigger,
+    Type,
+)
 from governed_db.catalog.queries import PARTS
+from governed_db.statement.facts import Access
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,38 +66,72 @@ def build(results: Sequence[Rows], digest: str, server_version: int) -> Catalog:
         keys,
         parents,
         triggers,
-        cascades,
+        constraints,
+        foreign_keys,
         rules,
+        expressions,
+        compared,
         views,
         functions,
+        definitions,
+        aggregates,
         extensions,
         types,
+        ranges,
         operators,
         casts,
+        operator_classes,
         after,
     ) = results[before : before + len(PARTS)]
     if len(after) != 1 or after[0][0] is None:
         raise ValueError("the server's answer to the catalog queries has an unexpected shape")
     if after[0][0] != digest:
         raise TornSnapshot(after[0][0])
+    columns_of = _columns(columns)
+    types_by_oid = _types(types, {row[0]: _int(row[1]) for row in ranges})
+    functions_by_name = _functions(
+        functions,
+        extensions={row[0]: row[1] for row in extensions},
+        definitions={row[0]: (row[1], row[2]) for row in definitions},
+        made_of=_grouped(aggregates),
+    )
+    classes = _operator_classes(operator_classes)
+    keys_to = _foreign_keys(foreign_keys)
+    found, checks = hidden(
+        expressions,
+        compared,
+        columns={_int(relation): c for relation, c in columns_of.items()},
+        secured={_int(row[0]) for row in relations if row[5] == "t"},
+        types=types_by_oid,
+        functions={f.oid: f for same_name in functions_by_name.values() for f in same_name},
+        operators=operators,
+        classes=classes,
+    )
     return Catalog(
         version=digest,
         server_version=server_version,
         relations=_relations(
             relations,
-            columns=_columns(columns),
+            columns=columns_of,
             keys=_keys(keys),
             parents=_grouped(parents),
             inherited={row[1] for row in parents},
-            triggers=_grouped(triggers),
-            cascades={row[0] for row in cascades},
-            rules={row[0] for row in rules},
+            triggers=_triggers(triggers),
+            constraints=_constraints(constraints),
+            cascades={
+                k.referenced for k in keys_to if k.cascades(Access.DELETE) or k.cascades(Access.UPDATE)
+            },
+            rules=_grouped(rules),
             views={row[0]: row[1] for row in views},
+            hidden=found,
         ),
-        functions=_functions(functions, {row[0]: row[1] for row in extensions}),
-        types=_types(types),
+        functions=functions_by_name,
+        types=types_by_oid,
         operators=_operators(operators),
         casts=_casts(casts),
+        foreign_keys=keys_to,
+        operator_classes=_gathered((c.type_oid, c) for c in classes),
+        checks=checks,
     )
 
 
@@ -140,10 +189,12 @@ def _relations(
     keys: Mapping[str | None, tuple[frozenset[int], ...]],
     parents: Mapping[str | None, tuple[str, ...]],
     inherited: set[str | None],
-    triggers: Mapping[str | None, tuple[str, ...]],
-    cascades: set[str | None],
-    rules: set[str | None],
+    triggers: Mapping[str | None, tuple[Trigger, ...]],
+    constraints: Mapping[str | None, tuple[Constraint, ...]],
+    cascades: set[int],
+    rules: Mapping[str | None, tuple[str, ...]],
     views: Mapping[str | None, str | None],
+    hidden: Mapping[int, tuple[Hidden, ...]],
 ) -> dict[int, Relation]:
     relations = {}
     for oid, schema, name, kind, persistence, row_security, comment in rows:
@@ -160,16 +211,79 @@ def _relations(
             # partitioned table (kind p) covers every partition.
             keys=() if kind == "r" and oid in inherited else keys.get(oid, ()),
             has_rules=oid in rules,
+            rules=rules.get(oid, ()),
             triggers=triggers.get(oid, ()),
+            constraints=constraints.get(oid, ()),
+            hidden=hidden.get(number, ()),
             parents=tuple(map(int, parents.get(oid, ()))),
             row_security=row_security == "t",
             comment=comment,
-            cascades=oid in cascades,
+            cascades=number in cascades,
         )
     return relations
 
 
-def _functions(rows: Rows, extensions: Mapping[str | None, str | None]) -> dict[str, tuple[Function, ...]]:
+# Bits of pg_trigger.tgtype (src/include/catalog/pg_trigger.h).
+_ROW, _BEFORE, _INSTEAD = 1, 2, 64
+_EVENTS = ((4, Access.INSERT), (8, Access.DELETE), (16, Access.UPDATE), (32, Access.TRUNCATE))
+
+
+def _triggers(rows: Rows) -> dict[str | None, tuple[Trigger, ...]]:
+    def trigger(
+        name: str | None, function: str | None, bits: int, columns: str | None, on: str, *, deferrable: bool
+    ) -> Trigger:
+        return Trigger(
+            name=_str(name),
+            function=_int(function),
+            events=frozenset(event for bit, event in _EVENTS if bits & bit),
+            each_row=bool(bits & _ROW),
+            timing="instead" if bits & _INSTEAD else "before" if bits & _BEFORE else "after",
+            columns=tuple(map(int, _str(columns).split())),
+            enabled=on,
+            deferrable=deferrable,
+        )
+
+    return _gathered(
+        (relation, trigger(name, function, _int(bits), columns, _str(on), deferrable=deferrable == "t"))
+        for relation, name, function, bits, columns, on, deferrable in rows
+    )
+
+
+def _numbers(array: str | None) -> tuple[int, ...]:
+    # smallint[] is written {1,2}; CHECK (false) has no columns, and NULL.
+    inside = (array or "{}")[1:-1]
+    return tuple(map(int, inside.split(","))) if inside else ()
+
+
+def _constraints(rows: Rows) -> dict[str | None, tuple[Constraint, ...]]:
+    return _gathered(
+        (relation, Constraint(name=_str(name), kind=_str(kind), columns=_numbers(columns)))
+        for relation, name, kind, columns in rows
+    )
+
+
+def _foreign_keys(rows: Rows) -> tuple[ForeignKey, ...]:
+    return tuple(
+        ForeignKey(
+            name=_str(name),
+            relation=_int(relation),
+            columns=_numbers(columns),
+            referenced=_int(referenced),
+            referenced_columns=_numbers(referenced_columns),
+            on_delete=_str(on_delete),
+            on_update=_str(on_update),
+        )
+        for name, relation, columns, referenced, referenced_columns, on_delete, on_update in rows
+    )
+
+
+def _functions(
+    rows: Rows,
+    *,
+    extensions: Mapping[str | None, str | None],
+    definitions: Mapping[str | None, tuple[str | None, str | None]],
+    made_of: Mapping[str | None, tuple[str, ...]],
+) -> dict[str, tuple[Function, ...]]:
     # Thousands of functions share some hundred argument lists.
     lists: dict[str | None, tuple[int, ...]] = {}
     functions = []
@@ -193,6 +307,7 @@ def _functions(rows: Rows, extensions: Mapping[str | None, str | None]) -> dict[
         types = lists.get(arguments)
         if types is None:
             types = lists[arguments] = tuple(map(int, _str(arguments).split()))
+        definition, settings = definitions.get(oid, (None, None))
         functions.append(
             Function(
                 oid=_int(oid),
@@ -209,6 +324,9 @@ def _functions(rows: Rows, extensions: Mapping[str | None, str | None]) -> dict[
                 security_definer=definer == "t",
                 extension=extensions.get(oid),
                 outputs=_outputs(modes, names) if modes else (),
+                definition=definition,
+                settings=tuple(orjson.loads(settings)) if settings else (),
+                made_of=tuple(map(int, made_of.get(oid, ()))),
             )
         )
     return _gathered((f.name, f) for f in functions)
@@ -223,7 +341,7 @@ def _outputs(modes: str, names: str | None) -> tuple[str, ...]:
     return tuple(name or f"column{place}" for place, name in enumerate(outputs, 1))
 
 
-def _types(rows: Rows) -> dict[int, Type]:
+def _types(rows: Rows, subtypes: Mapping[str | None, int]) -> dict[int, Type]:
     types = (
         Type(
             oid=_int(oid),
@@ -234,6 +352,7 @@ def _types(rows: Rows) -> dict[int, Type]:
             base=_int(base),
             element=_int(element),
             relation=_int(relation),
+            subtype=subtypes.get(oid, 0),
         )
         for oid, schema, name, kind, category, base, element, relation in rows
     )
@@ -268,3 +387,19 @@ def _casts(rows: Rows) -> dict[int, tuple[Cast, ...]]:
         for source, target, function, method, context in rows
     )
     return _gathered((c.target, c) for c in casts)
+
+
+def _operator_classes(rows: Rows) -> tuple[OperatorClass, ...]:
+    functions = _gathered((row[0], _int(row[4])) for row in rows if row[4] is not None)
+    # One row for each function; any of them tells the rest.
+    first = {row[0]: row for row in reversed(rows)}
+    return tuple(
+        OperatorClass(
+            oid=_int(oid),
+            type_oid=_int(type_oid),
+            method=_str(method),
+            default=default == "t",
+            functions=functions.get(oid, ()),
+        )
+        for oid, type_oid, method, default, _ in first.values()
+    )

@@ -5,6 +5,7 @@ pg_proc: PostgreSQL's own functions that are declared immutable or stable pass, 
 the volatile ones those pass that are named here. ``functions.txt`` is what the rule let through on
 real servers of each supported version (``tests/catalog/freeze_vetted.py`` writes it). :func:`unvetted`
 wants both: a function that a newer server brings passes no rule that was written before it existed.
+:mod:`governed_db.catalog.extensions` does the same for functions of extensions.
 
 Some decisions that could have gone the other way:
 
@@ -12,6 +13,10 @@ Some decisions that could have gone the other way:
   defaults of columns call it all the same; who names it in a statement needs a policy that says so.
 - ``current_setting`` is vetted, and ``pg_settings`` may be read: it is what SHOW shows, and PostgreSQL
   keeps the settings that hold secrets from ordinary roles. ``set_config`` is not vetted.
+- Advisory locks are not vetted, ``pg_try_advisory_xact_lock`` neither: an application that relies on one
+  stands still for as long as somebody else holds it.
+- ``pg_input_is_valid`` is not vetted: it takes the name of a type at run time, and runs the checks of a
+  domain.
 - What a session shows of itself (its cursors, its prepared statements, its locks) is vetted; what it
   shows of others is not, save counters and which process waits for which.
 - Definitions (``pg_get_viewdef``, ``pg_get_functiondef``, ...) and sizes are introspection, and vetted.
@@ -22,6 +27,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from governed_db.catalog import extensions
 from governed_db.catalog.model import Function
 from governed_db.catalog.queries import FIRST_USER_OID
 
@@ -42,6 +48,7 @@ _LARGE_OBJECTS = "works on large objects"
 _SQL_TEXT = "runs SQL given as text, or reads relations named at run time"
 _UPGRADE = "made for pg_upgrade"
 _ADMINISTRATION = "administers the server"
+_TYPE_AT_RUN_TIME = "makes values of a type named at run time, whose checks may run code"
 
 # Stable functions among these would pass the rule without their group; volatile ones are here so
 # that the refusal says what they do.
@@ -91,6 +98,7 @@ _GROUPS: dict[str, str] = {
         pg_extension_config_dump pg_nextoid pg_stop_making_pinned_objects brin_summarize_new_values
         brin_summarize_range brin_desummarize_range gin_clean_pending_list
     """,
+    _TYPE_AT_RUN_TIME: "pg_input_is_valid pg_input_error_info",
     # The first six read text as a type whose OID is an argument, and run the CHECKs of a domain on the way.
     # The validators look at functions (fmgr_c_validator loads a library), amvalidate and
     # satisfies_hash_partition call support functions of whatever they are pointed at.
@@ -145,7 +153,7 @@ _SAMPLING_METHODS = frozenset({"bernoulli", "system"})
 def by_rule(function: Function) -> str | None:
     """Return why ``function`` must not be called unasked, by the rule alone, or ``None``."""
     if function.extension is not None:
-        return "from an extension"
+        return extensions.by_rule(function)
     if function.schema not in SYSTEM_SCHEMAS or function.oid >= FIRST_USER_OID:
         return "defined in this database by users"
     if function.language not in _SYSTEM_LANGUAGES:
@@ -170,6 +178,8 @@ def by_rule(function: Function) -> str | None:
 
 def unvetted(function: Function) -> str | None:
     """Return why ``function`` is not on the allowed list, in a few words, or ``None`` when it is."""
+    if function.extension is not None:
+        return extensions.unvetted(function)
     why = by_rule(function)
     if why is None and signature(function) not in vetted():
         return "not known to be harmless: newer than this library"
@@ -225,6 +235,12 @@ WITHHELD = {
         "_pg_foreign_servers": _CREDENTIALS,
     },
 }
+
+SECRET_COLUMNS = {
+    "pg_catalog.pg_foreign_server": frozenset({"srvoptions"}),
+    "pg_catalog.pg_subscription": frozenset({"subconninfo"}),
+}
+"""Withheld relations of which these columns alone are: psql's ``\\d`` of a foreign table reads the others."""
 
 _STATEMENT_TEXTS = frozenset({"pg_stat_statements", "pg_stat_monitor"})
 

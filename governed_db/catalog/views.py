@@ -37,7 +37,9 @@ class ViewFacts:
         columns: by place, the sources of each column, one step down.
         plain: by place, whether the column hands its sources on unchanged.
         relations: everything it reads, views behind it and their tables included.
-        effects: calls of unvetted functions and reads of withheld relations, anywhere below.
+        effects: calls of PostgreSQL's functions that are not vetted and reads of withheld relations,
+            anywhere below.
+        calls: OIDs of the functions of users and extensions that it calls, likewise.
         gap: what was not understood, "" if nothing.
     """
 
@@ -45,6 +47,7 @@ class ViewFacts:
     plain: tuple[bool, ...] = ()
     relations: tuple[Relation, ...] = ()
     effects: tuple[Effect, ...] = ()
+    calls: tuple[int, ...] = ()
     gap: str = ""
 
 
@@ -72,7 +75,12 @@ def is_view(relation: Relation) -> bool:
 
 def _read(catalog: Catalog, view: Relation) -> ViewFacts:
     from governed_db.catalog.commands import query  # noqa: PLC0415 - binding a query may need views again
-    from governed_db.catalog.reach import function_uses, relation_effects  # noqa: PLC0415 - likewise
+    from governed_db.catalog.reach import (  # noqa: PLC0415 - likewise
+        function_uses,
+        of_users,
+        reason,
+        relation_effects,
+    )
 
     statement = _definition(view)
     if statement is None:
@@ -85,8 +93,14 @@ def _read(catalog: Catalog, view: Relation) -> ViewFacts:
     ctx = Context(catalog, session, query)
     rows = query(ctx, statement.tree[0].get("stmt", {}), Scope([]))
     effects: list[Effect] = []
+    calls: dict[int, None] = {}
     for use in function_uses(ctx, statement):
-        if not use.vetted:
+        if use.vetted:
+            continue
+        calls.update(dict.fromkeys((*(f.oid for f in use.candidates if of_users(f)), *use.reaches)))
+        if any(not of_users(f) and reason(ctx.memo, f) for f in use.candidates) or not (
+            use.candidates or use.reaches
+        ):
             effects.append(Effect(kind=EffectKind.FUNCTION, name=str(use.ref), note=use.note))
     relations: dict[int, Relation] = {}
     gaps = [ctx.incomplete] if ctx.incomplete else []
@@ -97,6 +111,7 @@ def _read(catalog: Catalog, view: Relation) -> ViewFacts:
             below = view_facts(catalog, relation)
             relations.update((r.oid, r) for r in below.relations)
             effects += below.effects
+            calls.update(dict.fromkeys(below.calls))
             gaps += [below.gap] if below.gap else []
     columns = tuple(c.sources for c in rows.columns)
     if rows.rest is not None or len(columns) != len(view.columns):
@@ -106,6 +121,7 @@ def _read(catalog: Catalog, view: Relation) -> ViewFacts:
         plain=tuple(c.plain for c in rows.columns),
         relations=tuple(relations.values()),
         effects=tuple(effects),
+        calls=tuple(calls),
         gap=f"the view {view}: {gaps[0]}" if gaps else "",
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from governed_db.catalog import suggest
 from governed_db.catalog.bound import Source
 from governed_db.catalog.bounds import inserted_rows, matched_rows, quiet
 from governed_db.catalog.context import Context, Node, Write
@@ -12,6 +14,7 @@ from governed_db.catalog.model import Column, Relation
 from governed_db.catalog.ranges import from_clause, from_item, table
 from governed_db.catalog.scope import NOTHING, Col, Item, Rows, Scope
 from governed_db.catalog.selects import select, targets, values, with_clause
+from governed_db.catalog.stored import rests
 from governed_db.statement.facts import Access
 
 RETURNING = "an expression in RETURNING"
@@ -34,12 +37,23 @@ def insert(ctx: Context, node: Node, outer: Scope) -> Rows:
         given = select(ctx, query, surroundings)
     if target is None:
         return Rows((), NOTHING)
-    _note_inflow(ctx, target, _target_columns(ctx, target, node.get("cols")), given)
+    columns = _target_columns(ctx, target, node.get("cols"))
+    _note_set(
+        ctx,
+        target,
+        columns if "cols" in node or given.rest is not None else columns[: len(given.columns)],
+        Access.INSERT,
+    )
+    _note_inflow(ctx, target, columns, given)
+    _note_types(ctx, columns, given, query or {})
     item = _target(ctx, target, node)
     conflict = node.get("onConflictClause")
     if conflict is not None:
         _on_conflict(ctx, target, item, conflict, surroundings)
-    rows = inserted_rows(ctx, query) if quiet(ctx, target, Access.INSERT) else None
+    alone = quiet(ctx, target, Access.INSERT)
+    if conflict is not None and conflict.get("action") == "ONCONFLICT_UPDATE":
+        alone = alone and quiet(ctx, target, Access.UPDATE, _set(target, conflict))
+    rows = inserted_rows(ctx, query) if alone else None
     ctx.writes.append(Write(target, Access.INSERT, rows))
     return _returning(ctx, target, node, Scope([item], outer, ctes))
 
@@ -58,8 +72,13 @@ def _target_columns(ctx: Context, target: Relation, listed: Sequence[Node] | Non
 def _column(ctx: Context, target: Relation, name: str) -> Column | None:
     found = target.column(name)
     if found is None:
-        ctx.missing(f"{target}.{name}", "column")
+        hint = partial(suggest.hint, name, [c.name for c in target.columns])
+        ctx.missing(f"{target}.{name}", "column", -1, hint)
     return found
+
+
+def _note_set(ctx: Context, target: Relation, columns: Sequence[Column | None], access: Access) -> None:
+    ctx.columns_set += [(target, column, access) for column in columns if column is not None]
 
 
 def _note_inflow(ctx: Context, target: Relation, columns: Sequence[Column | None], given: Rows) -> None:
@@ -70,10 +89,28 @@ def _note_inflow(ctx: Context, target: Relation, columns: Sequence[Column | None
         ctx.use(given.rest, f"INSERT into {target}", -1)
 
 
+def _note_types(ctx: Context, columns: Sequence[Column | None], given: Rows, query: Node) -> None:
+    """Note the types of what an INSERT stores; constants in VALUES take that of their column."""
+    rows = [entry.get("List", {}).get("items", ()) for entry in query.get("valuesLists", ())]
+    for place, (column, value) in enumerate(zip(columns, given.columns, strict=False)):
+        cells = [row[place] for row in rows if place < len(row)]
+        if column is None or (cells and all(_UNTYPED & cell.keys() for cell in cells)):
+            continue
+        # One row's value may be of another type than the next one's.
+        ctx.assigned.add((column.type_oid, value.type_oid if len(rows) < 2 else 0))
+    if given.rest is not None:
+        ctx.assigned.update((c.type_oid, 0) for c in columns if c is not None)
+
+
+# Parameters are sent without a type, or with one that the function of a cast may be looked up by.
+_UNTYPED = frozenset({"A_Const", "SetToDefault"})
+
+
 def _copied(ctx: Context, target: Relation, column: Column, value: Col, clause: str) -> None:
     # A value put back into the column it came from stays as well guarded as it was.
-    if not value.plain or value.sources != frozenset((Source(target.oid, column.number),)):
-        ctx.use(value.sources, clause, -1)
+    own = Source(target.oid, column.number)
+    if not value.plain or value.sources != frozenset((own,)):
+        ctx.use(value.sources, clause, -1, own if rests(ctx, target, column, value) else None)
 
 
 def _on_conflict(ctx: Context, target: Relation, item: Item, node: Node, around: Scope) -> None:
@@ -90,13 +127,22 @@ def _on_conflict(ctx: Context, target: Relation, item: Item, node: Node, around:
             # The key's value decides which row is changed; DO NOTHING tells no more than a plain INSERT.
             ctx.use(frozenset((Source(target.oid, column.number),)), "ON CONFLICT", infer.get("location", 0))
     if infer.get("conname") and updates:
-        keys = {number for key in target.keys for number in key}
+        # The columns of an exclusion constraint with expressions are 0, which is the whole row.
+        named = next((c for c in target.constraints if c.name == infer["conname"]), None)
+        keys = set(named.columns) if named else {number for key in target.keys for number in key}
         ctx.use(frozenset(Source(target.oid, n) for n in keys), "ON CONFLICT", infer.get("location", 0))
     _assign(ctx, target, node.get("targetList", ()), scope)
     if "whereClause" in node:
         consume(ctx, scope, node["whereClause"], "ON CONFLICT ... WHERE")
     if updates:
         ctx.relations[target.oid, Access.UPDATE, node.get("location", 0)] = target
+
+
+def _set(target: Relation, node: Node) -> frozenset[int] | None:
+    """Return the numbers of the columns that a SET list names, ``None`` where they cannot all be told."""
+    names = [n.get("ResTarget", {}).get("name", "") for n in node.get("targetList", ())]
+    columns = [target.column(name) for name in names]
+    return frozenset(c.number for c in columns if c is not None) if all(columns) else None
 
 
 def _assign(ctx: Context, target: Relation, nodes: Sequence[Node], scope: Scope) -> None:
@@ -109,6 +155,9 @@ def _assign(ctx: Context, target: Relation, nodes: Sequence[Node], scope: Scope)
         consume(ctx, scope, entry.get("indirection"), clause)
         value = _assigned(ctx, scope, entry.get("val", {}), clause)
         if column is not None:
+            _note_set(ctx, target, [column], Access.UPDATE)
+            if not _UNTYPED & entry.get("val", {}).keys():
+                ctx.assigned.add((0 if entry.get("indirection") else column.type_oid, value.type_oid))
             if entry.get("indirection"):
                 ctx.use(value.sources, clause, -1)
             else:
@@ -156,7 +205,7 @@ def _change(ctx: Context, node: Node, outer: Scope, access: Access, sources: str
     if target is None:
         return Rows((), NOTHING)
     rows = matched_rows(ctx, target, item, scope, node.get("whereClause"), only=not written.get("inh"))
-    ctx.writes.append(Write(target, access, rows if quiet(ctx, target, access) else None))
+    ctx.writes.append(Write(target, access, rows if quiet(ctx, target, access, _set(target, node)) else None))
     return _returning(ctx, target, node, scope)
 
 
@@ -187,6 +236,7 @@ def merge(ctx: Context, node: Node, outer: Scope) -> Rows:
         elif when.get("commandType") == "CMD_INSERT":
             columns = _target_columns(ctx, target, when.get("targetList"))
             cells = tuple(project(ctx, scope, v, "MERGE ... INSERT") for v in when.get("values", ()))
+            _note_set(ctx, target, columns if "targetList" in when else columns[: len(cells)], Access.INSERT)
             _note_inflow(ctx, target, columns, Rows(cells))
     for access in accesses:
         ctx.writes.append(Write(target, access, None))

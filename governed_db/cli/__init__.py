@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from governed_db.cli import check, demo
+from governed_db.cli import check, demo, harden, policy
 
 FAILED = 1
 """Exit status of a usage error, and of anything that kept a command from doing its work."""
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check.add(commands)
     demo.add(commands)
+    policy.add(commands)
+    harden.add(commands)
     try:
         arguments = parser.parse_args(argv)
         return int(arguments.run(arguments))

@@ -130,7 +130,7 @@ def _writes(connection: Connection[Any], owner: Any, governor: Governor, tell: T
     tell.says(query, order)
     tell.done(connection.execute(query, order).rowcount)
 
-    tell.step("It cancels what was never paid. That is more than 100 rows: it is rolled back, and waits.")
+    tell.step("It cancels what was never paid. A look shows more than 100 rows: it is not run, and waits.")
     query = "UPDATE orders SET status = 'cancelled' WHERE status = %s"
     error = _refused(connection, tell, query, ["pending"])
     anna = Identity.human("dba-anna", groups=("dba",))

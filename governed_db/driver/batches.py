@@ -1,4 +1,4 @@
-"""Runs that are counted as one: executemany, and writes that are rolled back when they touch too much."""
+"""executemany: runs that are cleared, sent, counted and rolled back as one."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
-from psycopg import pq
 from psycopg._queries import PostgresQuery
 from psycopg.abc import Params, PQGen, Query
 
 from governed_db import pipeline
-from governed_db.errors import StatementBlocked
-from governed_db.run import Call, Run
+from governed_db.driver import guards
+from governed_db.run import NO_CAP, Call, Run
 
 if TYPE_CHECKING:
     from governed_db.driver.cursor import GovernedCursor
+    from governed_db.driver.seat import Seat
 
 MAX_BATCH = 10_000
 """Parameter sets of one executemany that a caller with a row cap may send: all of them are held in memory
 to be counted, and digested when people have to agree."""
-
-GUARD = b"governed_db_guard"
-"""The savepoint around a write whose rows are counted."""
-
-IDLE = pq.TransactionStatus.IDLE
-OK = pq.ConnStatus.OK
 
 Key = tuple[bytes, tuple[int, ...]]
 
@@ -45,17 +39,6 @@ class Batch:
         """Take ``run`` in; it stays open until the batch is over."""
         run.open_ended = True
         self.runs[key] = run
-
-
-@frozen
-class Block:
-    """What a guarded write runs in: a savepoint, or a transaction that was opened for it.
-
-    ``keep``: the transaction is the caller's, which starts with this write and stays open after it.
-    """
-
-    opened: bool
-    keep: bool
 
 
 @frozen
@@ -85,7 +68,7 @@ def run(
     batch = state.batch = Batch()
     state.plans.clear()
     try:
-        if seat.governor.caps(seat.caller()):
+        if seat.governor.caps(seat.caller()) or _withholds(seat, returning):
             yield from _run_capped(cursor, batch, query, params_seq, returning)
         else:
             yield from generator(query, params_seq, returning)
@@ -100,6 +83,7 @@ def run(
             if not each.outstanding:
                 each.finish()
         state.batch = None
+    cursor._say()
 
 
 def _run_capped(
@@ -109,13 +93,58 @@ def _run_capped(
     seat = cursor._seat
     given = list(islice(params_seq, MAX_BATCH + 1))
     if len(given) > MAX_BATCH:
-        raise StatementBlocked(
-            f"executemany() got more than {MAX_BATCH} parameter sets; this caller's writes are counted"
-            " before they are sent [rule limits.max_batch]. Send them in several calls.",
-            rule="limits.max_batch",
-            remedy="send them in several calls",
+        raise pipeline.refused(
+            Call(query if isinstance(query, bytes) else b""),
+            seat.caller(),
+            seat,
+            "limits.max_batch",
+            f"executemany() got more than {MAX_BATCH} parameter sets, and this caller's are judged and"
+            " counted before any is sent",
+            "send them in several calls",
         )
     yield from cursor._start_query(query)
+    pgq, sets = _dumped(cursor, query, given)
+    if pgq is None:
+        return
+    groups: dict[Key, list[Any]] = {}
+    formats: dict[Key, list[Any]] = {}
+    for each in sets:
+        groups.setdefault(each.key, []).extend(each.params or ())
+        formats.setdefault(each.key, []).extend(each.formats or ())
+    calls = [
+        Call(*key, params, executions=len(sets), formats=formats[key] or None)
+        for key, params in groups.items()
+    ]
+    runs, limit, whole = yield from pipeline.clear_all(calls, seat)
+    if limit is None and any(guards.withholds(each) for each in runs):
+        limit = NO_CAP
+    budget = guards.budget_of(runs[0])
+    block: guards.Block | None
+    if limit is not None:
+        by_key = dict(zip(groups, runs, strict=True))
+        asked = [(by_key[each.key], (each.params, each.types, each.formats)) for each in sets]
+        block = yield from guards.enter(cursor, asked, limit, whole)
+    else:
+        block = yield from guards.begin(cursor, budget)
+        yield from guards.hold(cursor, budget)
+    try:
+        for key, each_run in zip(groups, runs, strict=True):
+            seat.governor.trail.intent(each_run, seat)
+            batch.add(key, each_run)
+    except BaseException:
+        yield from guards.undo(cursor, block)
+        raise
+    batch.closed = True
+    sending = _send(cursor, pgq, sets, query, returning)
+    if limit is None or block is None:
+        yield from sending
+    else:
+        yield from guards.guarded(cursor, block, runs, limit, whole, sending)
+
+
+def _dumped(
+    cursor: GovernedCursor, query: Query, given: Sequence[Params]
+) -> tuple[PostgresQuery | None, list[_Set]]:
     pgq: PostgresQuery | None = None
     sets: list[_Set] = []
     for params in given:
@@ -126,39 +155,17 @@ def _run_capped(
         text = bytes(memoryview(pgq.query))
         values = None if pgq.params is None else [_frozen(v) for v in pgq.params]
         sets.append(_Set(text, values, pgq.types, pgq.formats))
-    if pgq is None:
-        return
-    groups: dict[Key, list[Any]] = {}
-    for each in sets:
-        groups.setdefault(each.key, []).extend(each.params or ())
-    calls = [Call(*key, params, executions=len(sets)) for key, params in groups.items()]
-    runs, limit, whole = yield from pipeline.clear_all(calls, seat)
-    block = yield from open_block(cursor) if limit is not None else begin(cursor)
-    try:
-        for key, each_run in zip(groups, runs, strict=True):
-            seat.governor.trail.intent(each_run, seat)
-            batch.add(key, each_run)
-    except BaseException:
-        yield from undo(cursor, block)
-        raise
-    batch.closed = True
-    sending = _send(cursor, pgq, sets, query, returning)
-    if limit is None or block is None:
-        yield from sending
-    else:
-        yield from guarded(cursor, block, runs, limit, whole, sending)
+    return pgq, sets
+
+
+def _withholds(seat: Seat, returning: bool) -> bool:
+    """Return whether a batch may have to be rolled back for the rows it returns."""
+    return returning and seat.governor.enforce and guards.refuses(seat.governor.policy.budget(seat.caller()))
 
 
 def _frozen(value: Any) -> Any:
     # What was judged and digested must be what is sent, whatever a dumper keeps hold of.
     return None if value is None else bytes(memoryview(value))
-
-
-def begin(cursor: GovernedCursor) -> PQGen[Block | None]:
-    """Send the BEGIN that a statement waits for; return what to undo if it is not sent after all."""
-    idle = cursor._pgconn.transaction_status == IDLE
-    yield from cursor._begin()
-    return Block(opened=True, keep=True) if idle and not cursor._conn._autocommit else None
 
 
 def _send(
@@ -177,61 +184,3 @@ def _send(
     if returning and conn._pipeline:
         yield from conn._pipeline._fetch_gen(flush=True)
     yield from conn._prepared.maintain_gen(conn)
-
-
-def open_block(cursor: GovernedCursor) -> PQGen[Block]:
-    """Open what a guarded write is rolled back to."""
-    conn = cursor._conn
-    if conn._pipeline:
-        yield from cursor._seat.drain()
-    opened = conn.pgconn.transaction_status == IDLE
-    yield from conn._exec_command(conn._get_tx_start_command() if opened else b"SAVEPOINT " + GUARD)
-    return Block(opened, opened and not conn._autocommit)
-
-
-def undo(cursor: GovernedCursor, block: Block | None) -> PQGen[None]:
-    """Leave nothing open that was opened for a statement that is not sent after all."""
-    conn = cursor._conn
-    if conn.pgconn.status != OK or conn.pgconn.transaction_status == IDLE:
-        return
-    if block is not None:
-        commands = (b"ROLLBACK",) if block.opened else (b"ROLLBACK TO " + GUARD, b"RELEASE " + GUARD)
-        yield from _all(conn, *commands)
-
-
-def guarded(
-    cursor: GovernedCursor, block: Block, runs: list[Run], cap: int, whole: Call, sending: PQGen[None]
-) -> PQGen[None]:
-    """Run ``sending`` inside ``block`` and undo it above ``cap`` rows.
-
-    Raises:
-        ApprovalRequired: it touched more; everything it did is rolled back.
-    """
-    conn = cursor._conn
-    try:
-        yield from sending
-        if conn._pipeline:
-            yield from conn._pipeline._sync_gen()
-    except BaseException:
-        # In the caller's own transaction the server has aborted it already, as it does without us.
-        if block.opened and not block.keep and conn.pgconn.status == OK:
-            yield from _all(conn, b"ROLLBACK")
-        raise
-    rows = sum(each.rows_affected for each in runs)
-    if rows > cap:
-        yield from undo(cursor, block)
-    elif not block.keep:
-        yield from _all(conn, b"COMMIT" if block.opened else b"RELEASE " + GUARD)
-    for each in runs:
-        each.open_ended = False
-        each.finish("ok" if rows <= cap else "refused")
-    if rows > cap:
-        cursor._reset()
-        raise pipeline.over_cap(runs[0], whole, rows, cap, cursor._seat)
-
-
-def _all(conn: Any, *commands: bytes) -> PQGen[None]:
-    for command in commands:
-        yield from conn._exec_command(command)
-    if conn._pipeline:
-        yield from conn._pipeline._sync_gen()

@@ -33,8 +33,8 @@ _FINISH = frozenset({"COMMIT PREPARED", "ROLLBACK PREPARED"})
 _END = frozenset({"COMMIT", "ROLLBACK", "PREPARE TRANSACTION"})
 
 
-def recognise(command: bytes, seat: Seat) -> Run | None:
-    """Return a run for one of psycopg's own commands, or ``None`` for anything else."""
+def recognise(command: bytes, seat: Seat) -> Statement | None:
+    """Return what one of psycopg's own commands does, or ``None`` for anything else."""
     try:
         statement = seat.governor.read(command, seat)
     except Unreadable:
@@ -43,7 +43,7 @@ def recognise(command: bytes, seat: Seat) -> Run | None:
         return None
     if statement.tag in _FINISH and not _own_transaction(seat):
         return None  # somebody else's prepared transaction: what it holds was never seen here
-    return seat.governor.trail.command(command, seat.caller(), seat, statement=statement)
+    return statement
 
 
 def _own_transaction(seat: Seat) -> bool:
@@ -51,9 +51,9 @@ def _own_transaction(seat: Seat) -> bool:
     return connection is not None and connection._tpc is not None
 
 
-def begins(run: Run) -> bool:
-    """Whether ``run`` opens a transaction block."""
-    return run.statement is not None and run.statement.tag in _BEGIN
+def begins(statement: Statement) -> bool:
+    """Whether ``statement`` opens a transaction block."""
+    return statement.tag in _BEGIN
 
 
 def note(run: Run, seat: Seat) -> None:
@@ -63,9 +63,11 @@ def note(run: Run, seat: Seat) -> None:
     tag = run.statement.tag
     if tag in _BEGIN:
         seat.transaction = f"{seat.id}.{secrets.token_hex(4)}"
-    elif tag in _END:
+    elif tag in _END and is_statement(run.statement, EffectKind.TRANSACTION):  # not ROLLBACK TO
         seat.transaction_ended()
-    elif EffectKind.SAVEPOINT in {effect.kind for effect in run.statement.effects} and seat.settings_moved:
+    elif (seat.settings_moved or seat.timeouts.moved) and is_statement(
+        run.statement, EffectKind.SAVEPOINT, EffectKind.FETCH
+    ):
         seat.session_stale = True
 
 

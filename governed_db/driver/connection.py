@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import ref
 
 import psycopg
-from psycopg import ConnectionInfo, pq
+from psycopg import ConnectionInfo, generators, pq
 from psycopg._connection_base import BaseConnection
 from psycopg.abc import RV, AdaptContext, ConnParam, PQGen, QueryNoTemplate
 from psycopg.rows import AsyncRowFactory, Row, RowFactory
 from psycopg.sql import Composable
 
 from governed_db import pipeline
-from governed_db.driver import commands, cursors, errors, raw
+from governed_db.driver import commands, cursors, errors, pauses, raw, settings, timeouts
 from governed_db.driver.adopt import adopt
 from governed_db.driver.seat import Seat
-from governed_db.errors import GovernanceError
 from governed_db.governor import Governor, default_governor
 from governed_db.identity import Identity
-from governed_db.run import Call
+from governed_db.policy.model import Budget
+from governed_db.run import Call, Run
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
@@ -77,6 +77,7 @@ class GovernedConnection(BaseConnection[Row]):
         seat.own = identity
         if seat.governor.enforce:
             yield from seat.keep_up()
+            settings.check_connection(seat)
 
     def _start_query(self) -> PQGen[None]:
         seat = self._seat
@@ -84,10 +85,13 @@ class GovernedConnection(BaseConnection[Row]):
             return
         if not seat.beginning and seat.governor.enforce:
             # Only a cursor asks for this, and a governed one says so: whoever else asks would send next.
-            raise GovernanceError(
+            raise pipeline.refused(
+                Call(b""),
+                seat.caller(),
+                seat,
+                "driver.gate",
                 "this cursor's statement has not been judged",
-                rule="driver.gate",
-                remedy="use a cursor class of governed_db, and override only public methods of it",
+                "use a cursor class of governed_db, and override only public methods of it",
             )
         yield from super()._start_query()
 
@@ -103,17 +107,18 @@ class GovernedConnection(BaseConnection[Row]):
         seat = self._seat
         if type(command) is not bytes:
             command = bytes(memoryview(command))
-        run = commands.recognise(command, seat)
-        if run is None:  # not one of psycopg's: whoever calls this private method is judged like anybody
-            call = Call(command)
-            if seat.governor.enforce:
-                run = yield from pipeline.clear(call, seat)
-            else:
-                run = pipeline.watch(call, seat)
-            seat.governor.trail.intent(run, seat)
+        own = commands.recognise(command, seat)
+        if own is not None and seat.governor.enforce and commands.begins(own):
+            # Before the record of BEGIN: records stand in the order of sending.
+            yield from seat.keep_up()
+            limits = self._limits(seat.budget or seat.governor.policy.budget(seat.caller()))
+            if limits:
+                return (yield from self._exec_together((command,), limits))
+        if own is not None:
+            run = seat.governor.trail.command(command, seat.caller(), seat, statement=own)
+        else:  # not one of psycopg's: whoever calls this private method is judged like anybody
+            run = yield from self._clear(Call(command))
         try:
-            if seat.governor.enforce and commands.begins(run):
-                yield from seat.keep_up()
             result = yield from super()._exec_command(command, result_format)
         except BaseException as error:
             run.fail(error)
@@ -129,6 +134,84 @@ class GovernedConnection(BaseConnection[Row]):
                 run.rows_returned = result.ntuples
             run.finish()
         return result
+
+    def _clear(self, call: Call) -> PQGen[Run]:
+        seat = self._seat
+        if seat.governor.enforce:
+            run = yield from pipeline.clear(call, seat)
+            if run.guard is not None:
+                raise pipeline.refused(
+                    call,
+                    run.identity,
+                    seat,
+                    "driver.gate",
+                    "this private method cannot count the rows that a statement writes",
+                    "use execute()",
+                )
+        else:
+            run = pipeline.watch(call, seat)
+        seat.governor.trail.intent(run, seat)
+        return run
+
+    def _limits(self, budget: Budget) -> timeouts.Needed:
+        """Return the timeouts to set in the transaction that is open or about to be."""
+        return self._seat.timeouts.needed(budget, in_transaction=True)
+
+    def _exec_together(
+        self, texts: tuple[bytes, ...], limits: timeouts.Needed = (), *, in_transaction: bool = True
+    ) -> PQGen[PGresult | None]:
+        """Send commands of ours and the timeouts after them: one message, on record as it is sent.
+
+        In a pipeline, which takes one command a message, they follow one another without waiting.
+        """
+        self._check_connection_ok()
+        seat = self._seat
+        texts += timeouts.commands(limits, in_transaction=in_transaction)
+        trail = seat.governor.trail
+        first: PGresult | None = None
+        if self._pipeline:
+            for text in texts:
+                run = trail.command(text, seat.caller(), seat)
+                yield from super()._exec_command(text)
+                self._pipeline.result_queue[-1] = (commands.Awaited(self, run), None)  # type: ignore[assignment]
+                commands.note(run, seat)
+        else:
+            text = b"; ".join(texts)
+            run = trail.command(text, seat.caller(), seat)
+            try:
+                self._pgconn.send_query(text)
+                results = yield from generators.execute(self._pgconn)
+                for result in results:
+                    if result.status != pq.ExecStatus.COMMAND_OK:
+                        raise psycopg.errors.error_from_result(result, encoding=self._pgconn._encoding)
+                first = results[0]
+            except BaseException as error:
+                run.fail(error)
+                raise
+            finally:
+                commands.note(run, seat)
+            run.finish()
+        seat.timeouts.set(limits, in_transaction=in_transaction)
+        return first
+
+    def _hold_to(self, budget: Budget) -> PQGen[None]:
+        """Put the timeouts of ``budget`` in force where no BEGIN carries them, and take back another's."""
+        seat = self._seat
+        status = self._pgconn.transaction_status
+        inside = bool(seat.transaction) or status == pq.TransactionStatus.INTRANS
+        if status == pq.TransactionStatus.INERROR or (not inside and not self._autocommit):
+            return
+        needed = seat.timeouts.needed(budget, in_transaction=inside)
+        if not needed:
+            return
+        if inside:
+            seat.timeouts.moved = True
+            yield from self._exec_together((), needed)
+            return
+        # In a pipeline everything up to the next sync is one transaction, which can roll a SET back.
+        yield from seat.drain()
+        yield from self._exec_together((), needed, in_transaction=False)
+        yield from seat.drain()
 
 
 class Connection(GovernedConnection[Row], psycopg.Connection[Row]):
@@ -255,7 +338,10 @@ class AsyncConnection(GovernedConnection[Row], psycopg.AsyncConnection[Row]):
     async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """See :meth:`psycopg.AsyncConnection.wait`. Every generator that sends comes through here."""
         try:
-            return await super().wait(adopt(gen), *args, **kwargs)
+            if self._seat.governor.counsel is None:
+                return await super().wait(adopt(gen), *args, **kwargs)
+            waiter = super().wait
+            return await pauses.wait(lambda part: waiter(part, *args, **kwargs), adopt(gen))
         except psycopg.Error as error:
             if self.closed:
                 self._seat.abandon()

@@ -12,8 +12,8 @@ from psycopg.adapt import Transformer
 
 def convert(
     query: Query, params: Params | None, context: AdaptContext | None = None
-) -> tuple[bytes, tuple[int, ...], Sequence[Buffer | None] | None]:
-    """Return the text, the parameters' type OIDs and their values, exactly as a cursor would send them."""
+) -> tuple[bytes, tuple[int, ...], Sequence[Buffer | None] | None, Sequence[int] | None]:
+    """Return the text, the parameters' type OIDs, values and formats, exactly as a cursor would send them."""
     converted: Any = PostgresQuery(Transformer(context))
     converted.convert(query, params)
-    return converted.query, converted.types, converted.params
+    return converted.query, converted.types, converted.params, converted.formats

@@ -8,7 +8,7 @@ ungoverned cursor that was constructed around a governed connection can be adopt
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import errors as e
 from psycopg import generators, pq
@@ -19,10 +19,13 @@ from psycopg._queries import PostgresClientQuery, PostgresQuery
 from psycopg.abc import Params, PQGen, Query
 
 from governed_db import pipeline
-from governed_db.driver import batches, masked
+from governed_db.driver import batches, guards, masked, returned
+from governed_db.driver.commands import is_statement
 from governed_db.driver.seat import CursorState, Seat
 from governed_db.errors import GovernanceError, StatementBlocked
-from governed_db.run import Call, Run
+from governed_db.policy.model import Budget
+from governed_db.run import NO_CAP, Call, Run
+from governed_db.statement import EffectKind
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 TUPLES_OK = pq.ExecStatus.TUPLES_OK
 COMMAND_OK = pq.ExecStatus.COMMAND_OK
 IDLE = pq.TransactionStatus.IDLE
+_STREAMED = (pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.TUPLES_CHUNK)
 
 _SENDERS = "this text was not cleared by the pipeline"
 
@@ -67,6 +71,13 @@ class GovernedCursor(_Cursor):
             state.current.finish("unknown")  # a stream or COPY that was abandoned
         if state.batch is None:
             state.plans.clear()
+        state.handed = state.held = 0
+        state.over = state.truncated = False
+        state.holding = None
+        if state.cuts:
+            state.cuts.clear()
+        if state.ahead:
+            state.ahead.clear()
         seat.new_statement()
         seat.beginning = "later" if seat.governor.enforce else "now"
         try:
@@ -89,33 +100,46 @@ class GovernedCursor(_Cursor):
         if type(pgq.query) is not bytes:
             # A subclass could read one way to us and lie another way on the wire.
             pgq.query = bytes(memoryview(pgq.query))
-        call = Call(pgq.query, pgq.types, pgq.params, copies=copies)
+        call = Call(pgq.query, pgq.types, pgq.params, copies=copies, formats=pgq.formats)
         if not seat.governor.enforce:
             run = pipeline.watch(call, seat)
             seat.governor.trail.intent(run, seat)
             self._cleared(pgq.query, run)
             return run
         run = yield from pipeline.clear(call, seat)
-        if run.guard is not None and (copies or self._state.streams):
+        budget = guards.budget_of(run)
+        if run.guard is None and guards.withholds(run):
+            run.guard = NO_CAP
+        if not self._can_follow(run, copies):
             assert run.known is not None
             assert run.decision is not None
             seat.governor.trail.refusal(
                 call, run.identity, run.known, run.decision, seat, StatementBlocked.__name__
             )
             raise _unguardable(run)
-        opened: batches.Block | None = None  # what there would be to undo
+        opened: guards.Block | None = None  # what there would be to undo
         if run.guard is not None:
-            opened = run.block = yield from batches.open_block(self)
-        elif not self._conn._autocommit:
-            opened = yield from batches.begin(self)
+            values = (pgq.params, pgq.types, pgq.formats)
+            opened = run.block = yield from guards.enter(self, [(run, values)], run.guard, call)
+        else:
+            if not self._conn._autocommit:
+                opened = yield from guards.begin(self, budget)
+            yield from guards.hold(self, budget)
         try:
             seat.governor.trail.intent(run, seat)
         except BaseException:
             # No record, no statement: and no transaction left open for the sake of one.
-            yield from batches.undo(self, opened)
+            yield from guards.undo(self, opened)
             raise
         self._cleared(pgq.query, run)
         return run
+
+    def _can_follow(self, run: Run, copies: bool) -> bool:
+        """Return whether the rows of ``run``, in and out, can be counted on the way it was called."""
+        state = self._state
+        if run.guard is not None and (copies or state.streams):
+            return state.lazily and is_statement(run.statement, EffectKind.COPY_FROM)
+        return not copies or state.lazily or returned.limited(run) is None
 
     def _cleared(self, text: bytes, run: Run) -> None:
         state = self._state
@@ -127,9 +151,11 @@ class GovernedCursor(_Cursor):
         """Refuse to send anything but the text that was cleared last: the last line of defence."""
         cleared = self._state.cleared
         if cleared is None or (cleared[0] is not text and cleared[0] != text):
-            raise GovernanceError(
-                _SENDERS, rule="driver.gate", remedy="send SQL through the cursor's public methods"
-            )
+            raise self._unsent(text, "send SQL through the cursor's public methods")
+
+    def _unsent(self, text: bytes, remedy: str) -> GovernanceError:
+        seat = self._seat
+        return pipeline.refused(Call(text), seat.caller(), seat, "driver.gate", _SENDERS, remedy)
 
     # -- execute, executemany
 
@@ -166,7 +192,7 @@ class GovernedCursor(_Cursor):
         if run.guard is None:
             yield from sending
         else:
-            yield from batches.guarded(self, run.block, [run], run.guard, run.call, sending)
+            yield from guards.guarded(self, run.block, [run], run.guard, run.call, sending)
 
     def _clear_in(self, batch: batches.Batch, pgq: PostgresQuery) -> PQGen[Run]:
         """Clear one execution of a batch: the first of its text and types stands for the others."""
@@ -174,11 +200,7 @@ class GovernedCursor(_Cursor):
         run = batch.runs.get(key)
         if run is None:
             if batch.closed:
-                raise GovernanceError(
-                    _SENDERS,
-                    rule="driver.gate",
-                    remedy="send parameters that do not change while they are read",
-                )
+                raise self._unsent(pgq.query, "send parameters that do not change while they are read")
             run = yield from self._clear(pgq)
             batch.add((pgq.query, pgq.types), run)
         self._cleared(pgq.query, run)
@@ -237,31 +259,60 @@ class GovernedCursor(_Cursor):
         if run is None:
             super()._set_results(results)
             return
-        if self._execmany_returning is None:
-            state.plans[:] = [run] * len(results)
-        else:
-            state.plans.extend([run] * len(results))
         for result in results:
             if result.status == TUPLES_OK:
                 run.rows_returned += result.ntuples
             if run.statement is None or run.statement.writes:
                 run.rows_affected += result.command_tuples or 0
         self._seat.succeeded(run)
+        if state.holding is not None:
+            state.holding.append((run, results))  # nobody sees a row of it before it is judged
+            return
+        try:
+            if returned.limited(run) is not None and self._execmany_returning is not False:
+                base = 0 if self._execmany_returning is None else len(self._results)
+                returned.judge(state, run, results, base, self._seat)
+            self._deliver(run, results)
+        except GovernanceError as error:
+            if state.over:
+                self._reset()
+                self._execmany_returning = False  # results that still come are dropped
+            run.fail(error)
+            raise
         if not run.outstanding and not run.open_ended and run.guard is None:
-            try:
-                super()._set_results(results)
-            except GovernanceError as error:
-                run.fail(error)
-                raise
             run.finish()
+        if state.truncated and state.batch is None:
+            self._say()
+
+    def _deliver(self, run: Run, results: list[PGresult]) -> None:
+        """Hand results to psycopg, which makes the first of them the cursor's."""
+        state = self._state
+        if self._execmany_returning is None:
+            state.plans[:] = [run] * len(results)
         else:
-            super()._set_results(results)
+            state.plans.extend([run] * len(results))
+        super()._set_results(results)
+
+    def _say(self) -> None:
+        """Warn about a result that was cut."""
+        run = self._state.current
+        budget = returned.limited(run)
+        if self._state.truncated and run is not None and budget is not None:
+            returned.say(budget, run)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a budget of the policy let fewer rows through than the last statement had."""
+        return self._state.truncated
 
     def _select_current_result(self, i: int, format: pq.Format | None = None) -> None:
         state = self._state
         state.format = format
         super()._select_current_result(i, format)
-        if state.copying and state.current is not None and state.current.open_ended:
+        if i in state.cuts and self.pgresult is not None:
+            self._rowcount = state.cuts[i]
+            self.pgresult = cast("PGresult", returned.Cut(self.pgresult, state.cuts[i]))
+        if state.copying and not state.lazily and state.current is not None and state.current.open_ended:
             state.copying = False  # psycopg selects the result once more when a COPY's block is over
             self._finish_copy()
 
@@ -321,7 +372,12 @@ class GovernedCursor(_Cursor):
     def _stream_fetchone_gen(self, first: bool) -> PQGen[PGresult | None]:
         run = self._state.current
         try:
-            result: PGresult | None = yield from super()._stream_fetchone_gen(first)
+            result: PGresult | None
+            budget = returned.limited(run)
+            if budget is None or run is None or run.finished:
+                result = yield from super()._stream_fetchone_gen(first)
+            else:
+                return (yield from self._stream_limited_gen(first, run, budget))
         except BaseException as error:
             if run is not None:
                 run.fail(error)
@@ -334,6 +390,70 @@ class GovernedCursor(_Cursor):
             run.rows_returned += result.ntuples
             masked.cover(self, run, result)
         return result
+
+    def _stream_limited_gen(self, first: bool, run: Run, budget: Budget) -> PQGen[PGresult | None]:
+        """Fetch the next rows of a stream whose caller may not have any number of them.
+
+        Where the budget refuses, nothing is handed out before it is known that all of it may be: as many
+        rows are kept here as the caller may have. What is too much is received and dropped, because
+        cancelling would take the caller's transaction with it.
+        """
+        state, seat = self._state, self._seat
+        if first and budget.over == "refuse":
+            yield from self._receive_all_gen(run, budget)
+        result = state.ahead.popleft() if state.ahead else (yield from generators.fetch(self._pgconn))
+        if result is None or result.status not in _STREAMED:
+            if result is not None and result.status != TUPLES_OK:
+                if result.status != COMMAND_OK:
+                    self._raise_for_result(result)
+                yield from self._drop_gen()
+                raise e.ProgrammingError("the operation in stream() didn't produce a result")
+            yield from self._drop_gen()
+            run.finish()
+            return None
+        granted = returned.grant(budget, run, state.handed, result.ntuples, seat)
+        if granted < result.ntuples and budget.over == "refuse":
+            yield from self._drop_gen()  # somebody else of the session took what was left
+            raise returned.refused(budget, run, seat)
+        state.handed += granted
+        run.rows_returned += granted
+        if granted < result.ntuples:
+            state.truncated = run.truncated = True
+            yield from self._drop_gen()
+            run.finish()
+            returned.say(budget, run)
+            if not granted:
+                return None
+        self.pgresult = result
+        self._tx.set_pgresult(result, set_loaders=first)
+        if first:
+            self._make_row = self._make_row_maker()
+        masked.cover(self, run, result)
+        if granted < result.ntuples:
+            self.pgresult = cast("PGresult", returned.Cut(self.pgresult, granted))
+            return self.pgresult
+        return result
+
+    def _receive_all_gen(self, run: Run, budget: Budget) -> PQGen[None]:
+        received = 0
+        ahead, seat = self._state.ahead, self._seat
+        room = returned.left(budget, run, 0, seat)
+        while (result := (yield from generators.fetch(self._pgconn))) is not None:
+            if result.status not in _STREAMED:
+                ahead.append(result)
+                break
+            received += result.ntuples
+            if received <= room:
+                ahead.append(result)
+        if received > room:
+            ahead.clear()
+            yield from self._drop_gen()
+            raise returned.refused(budget, run, seat)
+
+    def _drop_gen(self) -> PQGen[None]:
+        """Receive what is left of a result, and forget it."""
+        while (yield from generators.fetch(self._pgconn)) is not None:
+            pass
 
     # -- copy
 
@@ -377,6 +497,21 @@ class GovernedCursor(_Cursor):
             run.finish()
         else:
             run.fail(error)
+
+    def _end_copy_gen(self, error: BaseException | None = None) -> PQGen[None]:
+        """End a COPY whose block is over: one that was guarded stands, or is undone above its cap."""
+        run = self._state.current
+        if run is not None and run.guard is not None and not run.finished:
+            run.rows_affected = max(self._rowcount, 0)
+            try:
+                if error is None:
+                    yield from guards.settle(self, run, run.call)
+                else:
+                    yield from guards.leave(self, run.block, error)
+            except BaseException as failure:
+                self._finish_copy(failure)
+                raise
+        self._finish_copy(error)
 
 
 def _unguardable(run: Run) -> GovernanceError:

@@ -15,6 +15,7 @@ from psycopg import AsyncCopy, Copy
 from psycopg.abc import Params, Query
 from psycopg.copy import AsyncWriter, Writer
 
+from governed_db.driver import copying
 from governed_db.driver.cursor import GovernedCursor
 
 if TYPE_CHECKING:
@@ -37,17 +38,28 @@ class SyncLazy(GovernedCursor):
     ) -> _GeneratorContextManager[Copy]:
         """See :meth:`psycopg.Cursor.copy`."""
         self._state.opener = self._seat.caller()
+        self._state.lazily = True
         return self._copy(super().copy(statement, params, writer=writer))  # type: ignore[misc]
 
     @contextmanager
     def _copy(self, block: AbstractContextManager[Copy]) -> Iterator[Copy]:
         try:
             with block as copy:
+                copying.watch(copy, self)
                 yield copy
         except BaseException as error:
-            self._finish_copy(error)
+            self._end_copy(error)
             raise
-        self._finish_copy()
+        self._end_copy()
+
+    def _end_copy(self, error: BaseException | None = None) -> None:
+        self._state.lazily = False
+        if not copying.is_guarded(self):
+            self._finish_copy(error)
+            return
+        connection: Any = self._conn
+        with connection.lock:
+            connection.wait(self._end_copy_gen(error))
 
 
 class AsyncLazy(GovernedCursor):
@@ -66,14 +78,25 @@ class AsyncLazy(GovernedCursor):
     ) -> _AsyncGeneratorContextManager[AsyncCopy]:
         """See :meth:`psycopg.AsyncCursor.copy`."""
         self._state.opener = self._seat.caller()
+        self._state.lazily = True
         return self._copy(super().copy(statement, params, writer=writer))  # type: ignore[misc]
 
     @asynccontextmanager
     async def _copy(self, block: AbstractAsyncContextManager[AsyncCopy]) -> AsyncIterator[AsyncCopy]:
         try:
             async with block as copy:
+                copying.watch(copy, self)
                 yield copy
         except BaseException as error:
-            self._finish_copy(error)
+            await self._end_copy(error)
             raise
-        self._finish_copy()
+        await self._end_copy()
+
+    async def _end_copy(self, error: BaseException | None = None) -> None:
+        self._state.lazily = False
+        if not copying.is_guarded(self):
+            self._finish_copy(error)
+            return
+        connection: Any = self._conn
+        async with connection.lock:
+            await connection.wait(self._end_copy_gen(error))

@@ -12,7 +12,7 @@ makes the cursor start over with a transformer that does not mask).
 from __future__ import annotations
 
 import itertools
-import threading
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from types import MethodType
@@ -26,6 +26,7 @@ from psycopg.adapt import Loader as BaseLoader
 from psycopg.adapt import Transformer as _Transformer
 from psycopg.types import TypesRegistry
 
+from governed_db.locks import lock
 from governed_db.masking.model import ColumnMask, Strategy
 from governed_db.masking.transforms import DEPENDS, constant, mask_value
 
@@ -36,7 +37,7 @@ _UNKNOWN: Final = 0  # InvalidOid: psycopg keeps the loader of types it does not
 
 _Key = tuple[str, Strategy, int, pq.Format, type[Loader] | None]
 _entries: dict[_Key, tuple[int, type[Loader]]] = {}
-_lock = threading.Lock()
+_lock = lock(sys.modules[__name__])
 
 
 def masking_loader(mask: ColumnMask, base: type[Loader]) -> type[Loader]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
 from psycopg import errors as e
 from psycopg import generators, pq
 from psycopg.abc import PQGen
 
 from governed_db import catalog as cat
+from governed_db.catalog import settings
+from governed_db.catalog.settings import InForce
 from governed_db.errors import GovernanceError
 from governed_db.identity import Identity
 
@@ -25,11 +28,30 @@ SNAPSHOT_TRIES = 5
 """A snapshot takes some tens of milliseconds; DDL that hits five in a row is a migration under way."""
 
 
-def session_and_digest(seat: Seat) -> PQGen[tuple[cat.Session, str]]:
-    """Read the session's standing and the catalog's digest in one message."""
-    session, digest = yield from _query(seat, cat.SESSION + b";\n" + cat.DIGEST, expected=2)
+def session_and_digest(seat: Seat) -> PQGen[tuple[cat.Session, InForce, str]]:
+    """Read the session's standing, the settings in force and the catalog's digest in one message."""
+    text = b";\n".join((cat.SESSION, settings.SETTINGS, cat.DIGEST))
+    session, row, digest = yield from _query(seat, text, expected=3)
     encoding = seat.pgconn._encoding  # that of the session; a snapshot sets its own
-    return cat.session(_rows(session, encoding)[0]), "".join(v or "" for v in _rows(digest, encoding)[0])
+    found = settings.in_force(_rows(row, encoding)[0], encoding)
+    if found.dangers:
+        found = yield from _sources(seat, found)
+    if found.frozen_snapshot and seat.pgconn.transaction_status != IDLE:
+        (result,) = yield from _query(seat, settings.MOVED, expected=1)
+        found = evolve(found, moved=_rows(result, encoding)[0][0] or "")
+    return (
+        cat.session(_rows(session, encoding)[0]),
+        found,
+        "".join(v or "" for v in _rows(digest, encoding)[0]),
+    )
+
+
+def _sources(seat: Seat, found: InForce) -> PQGen[InForce]:
+    """Add where the dangerous settings came from, for the people who read about them."""
+    names = [danger.name for danger in found.dangers]
+    (result,) = yield from _query(seat, settings.source_query(names), expected=1)
+    sources = {name: source or "" for name, source in _rows(result)}
+    return evolve(found, dangers=tuple(evolve(d, source=sources.get(d.name, "")) for d in found.dangers))
 
 
 def snapshot(seat: Seat, digest: str) -> PQGen[cat.Catalog]:

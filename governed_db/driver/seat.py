@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,17 @@ from psycopg._connection_base import BaseConnection
 from psycopg._cursor_base import BaseCursor
 from psycopg.abc import PQGen
 
+from governed_db import pipeline
 from governed_db.catalog import Catalog, Session, Source
-from governed_db.driver import lookups
-from governed_db.errors import StatementBlocked
+from governed_db.catalog.settings import READABLE_ENCODINGS, InForce
+from governed_db.driver import estimate as estimates
+from governed_db.driver import lookups, settings
+from governed_db.driver.estimate import Unknown
+from governed_db.driver.timeouts import Timeouts
 from governed_db.identity import Identity, acting
 from governed_db.identity import standing as standing_of
 from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
-from governed_db.policy.model import Request
+from governed_db.policy.model import Budget, Estimate, Request
 from governed_db.run import Call, Known, Run
 from governed_db.statement import EffectKind, Statement, Unreadable
 
@@ -44,16 +48,21 @@ IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
 INERROR = pq.TransactionStatus.INERROR
 
-_READABLE_ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
-"""Client encodings in which no byte of a longer character can be mistaken for a quote or a backslash,
-so that the grammar and the server see the same tokens."""
-
 _MOVES_NOTHING = frozenset(
     {EffectKind.SELECT, EffectKind.INSERT, EffectKind.UPDATE, EffectKind.DELETE, EffectKind.EMPTY}
 )
 _MOVES_SESSION = frozenset(
-    {EffectKind.SET, EffectKind.DO, EffectKind.CALL, EffectKind.FUNCTION, EffectKind.UNKNOWN}
+    {
+        EffectKind.SET,
+        EffectKind.DO,
+        EffectKind.CALL,
+        EffectKind.FUNCTION,
+        EffectKind.EXECUTE,  # the text does not say what runs
+        EffectKind.UNKNOWN,
+    }
 )
+# What may bring back, or only now run, what an earlier statement of the transaction has set.
+_MOVES_AGAIN = frozenset({EffectKind.TRANSACTION, EffectKind.SAVEPOINT, EffectKind.FETCH})
 _MOVES_CATALOG = frozenset(
     {EffectKind.CREATE, EffectKind.ALTER, EffectKind.DROP, EffectKind.DO, EffectKind.CALL}
 )
@@ -71,6 +80,14 @@ class CursorState:
     format: pq.Format | None = None  # of the result being selected, where the server does not say
     streams: bool = False
     copying: bool = False  # a COPY is open
+    lazily: bool = False  # a copy() whose block is ours to end
+    holding: list[tuple[Run, list[pq.abc.PGresult]]] | None = None  # of a guarded run, while it is judged
+    held: int = 0  # results judged so far
+    handed: int = 0  # rows handed out by this call
+    over: bool = False  # it would have handed out more than it may: nothing of it is handed out
+    truncated: bool = False  # there were more rows than were handed out
+    cuts: dict[int, int] = field(factory=dict)  # rows to hand out of a result, by its number
+    ahead: deque[pq.abc.PGresult] = field(factory=deque)  # of a stream: received, and not handed out yet
     opener: Identity | None = None  # who called stream() or copy(): both send later than they are called
 
 
@@ -92,6 +109,7 @@ class Seat:
     own: Identity | None = None
     id: str = field(factory=lambda: secrets.token_hex(6))
     session: Session | None = None
+    in_force: InForce = field(factory=InForce)
     catalog: Catalog | None = None
     session_stale: bool = True
     catalog_stale: bool = True
@@ -107,6 +125,8 @@ class Seat:
     opener: Identity | None = None
     open: dict[Run, None] = field(factory=dict)  # runs without an outcome, in order
     where: dict[str, object] = field(factory=dict)
+    timeouts: Timeouts = field(factory=Timeouts)
+    budget: Budget | None = None  # of the statement that the next BEGIN is sent for
     _standings: OrderedDict[Identity, Standing] = field(factory=OrderedDict)
 
     # -- WHO
@@ -134,7 +154,7 @@ class Seat:
         """
         encoding = self.pgconn._encoding
         if self.governor.enforce:
-            if encoding not in _READABLE_ENCODINGS:
+            if encoding not in READABLE_ENCODINGS:
                 raise Unreadable(
                     rule="statement.encoding",
                     reason=f"the client encoding {encoding} cannot be judged reliably",
@@ -174,6 +194,7 @@ class Seat:
                 plan=OPEN,
                 request=Request(statement=statement, identity=standing_of(caller)),
             )
+        settings.check(self, caller)
         bound = governor.bind(statement, self)
         if bound.unknown and not self._just_refreshed and self.pgconn.transaction_status != INERROR:
             self.catalog_stale = self.session_stale = True
@@ -196,7 +217,12 @@ class Seat:
             sensitive=sensitive,
             request=request,
             settled=settled,
+            counts=self.session is None or self.session.track_counts,
         )
+
+    def estimate(self, call: Call, statement: Statement) -> PQGen[Estimate | Unknown]:
+        """Ask PostgreSQL's planner what ``call`` would cost; nothing of it runs."""
+        return (yield from estimates.estimate(self, call, statement))
 
     def keep(self, call: Call, caller: Identity, known: Known) -> None:
         """Cache ``known``, unless it depends on more than the standing (cursors, prepared names)."""
@@ -254,8 +280,9 @@ class Seat:
     def refresh(self) -> PQGen[None]:
         """Read the session anew, and the catalog where its digest has changed."""
         idle = self.pgconn.transaction_status == IDLE
-        before = (self.session, self.catalog)
-        self.session, digest = yield from lookups.session_and_digest(self)
+        before = (self.session, self.catalog, self.in_force)
+        self.session, self.in_force, digest = yield from lookups.session_and_digest(self)
+        self.timeouts.observe(self.session.timeouts, in_transaction=not idle)
         shared = self.governor.catalog_of(self)
         if self.catalog is None or self.catalog.version != digest:
             if shared is not None and shared.version == digest:
@@ -265,7 +292,7 @@ class Seat:
         self.catalog_private = not idle
         if idle:
             self.governor.share_catalog(self, self.catalog)
-        if before[0] != self.session or before[1] is not self.catalog:
+        if before[0] != self.session or before[1] is not self.catalog or before[2] != self.in_force:
             self._standings.clear()  # names may mean something else now
         self.session_stale = self.catalog_stale = False
         self._just_refreshed = True
@@ -275,6 +302,8 @@ class Seat:
         """Note that a caller starts something new: in no transaction, nothing of the last one counts."""
         if self.pgconn.transaction_status == IDLE:
             self.withholding = self.foreign = self.used = False
+            if self.timeouts.local or self.timeouts.own:
+                self.timeouts.ended()  # by a COMMIT or ROLLBACK as text
 
     def follow(self, run: Run) -> None:
         """Note what the server could say about a statement that is about to be sent."""
@@ -309,11 +338,13 @@ class Seat:
             and self.governor.masks(reader)
             and not self.governor.masks(run.identity)
         ):
-            raise StatementBlocked(
-                f"these rows were read for {run.identity}, unmasked [rule masking.cursor]. Execute the"
-                " statement as yourself.",
-                rule="masking.cursor",
-                remedy="execute the statement as yourself",
+            raise pipeline.refused(
+                run.call,
+                reader,
+                self,
+                "masking.cursor",
+                f"these rows were read for {run.identity}, unmasked",
+                "execute the statement as yourself",
             )
 
     def abandon(self) -> None:
@@ -335,7 +366,7 @@ class Seat:
                 self.session_stale = self.settings_moved = True
             if effect.kind in _MOVES_CATALOG:
                 self.catalog_stale = True
-            if effect.kind is EffectKind.TRANSACTION and self.settings_moved:
+            if effect.kind in _MOVES_AGAIN and (self.settings_moved or self.timeouts.moved):
                 self.session_stale = True
 
     def transaction_ended(self) -> None:
@@ -344,6 +375,7 @@ class Seat:
             self.session_stale = self.catalog_stale = True
         self.settings_moved = self.catalog_private = False
         self.transaction = ""
+        self.timeouts.ended()
 
     # -- cursors
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from psycopg import generators, pq
+from psycopg import errors as e
+from psycopg import generators, pq, sql
 from psycopg._server_cursor_base import ServerCursorMixin
 from psycopg.abc import Params, PQGen, Query
 
-from governed_db.driver import masked
+from governed_db import pipeline
+from governed_db.audit import record
+from governed_db.driver import masked, returned
 from governed_db.driver.cursor import GovernedCursor
-from governed_db.errors import StatementBlocked
 from governed_db.identity import standing
-from governed_db.run import Run
+from governed_db.policy.model import Budget
+from governed_db.run import Call, Run
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
 
 COMMAND_OK = pq.ExecStatus.COMMAND_OK
 
@@ -71,6 +77,14 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
     def _fetch_gen(self, num: int | None) -> PQGen[list[Any]]:
         if self._described:
             self._check_opener(self._state.current)
+        elif not self.closed and self._seat.governor.enforce:
+            # Read by its name alone: whose it is, and under which budget, has to be known before.
+            yield from self._start_query()
+            yield from self._describe_gen()
+        run = self._state.current
+        budget = returned.limited(run)
+        if budget is not None and run is not None:
+            return (yield from self._fetch_limited_gen(num, run, budget))
         rows = yield from super()._fetch_gen(num)
         run = self._state.current
         if run is not None:
@@ -80,6 +94,38 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
                 masked.cover(self, run, self.pgresult)
         return rows
 
+    def _fetch_limited_gen(self, num: int | None, run: Run, budget: Budget) -> PQGen[list[Any]]:
+        """Fetch no more than the budget leaves, and one row to know whether there are more."""
+        if self.closed:
+            raise e.InterfaceError("the cursor is closed")
+        state, seat = self._state, self._seat
+        if state.truncated:
+            return []
+        room = returned.left(budget, run, run.rows_returned, seat)
+        wanted = room + 1 if num is None else min(num, room + 1)
+        query = sql.SQL("FETCH FORWARD {} FROM {}").format(sql.Literal(wanted), sql.Identifier(self._name))
+        connection: Any = self._conn
+        result = yield from connection._exec_command(query, result_format=self._format)
+        masked.check(self, run, result)
+        granted = returned.grant(budget, run, run.rows_returned, result.ntuples, seat)
+        if granted < result.ntuples and budget.over == "refuse":
+            raise returned.refused(budget, run, seat)
+        run.rows_returned += granted
+        self.pgresult = result
+        self._tx.set_pgresult(result, set_loaders=False)
+        masked.cover(self, run, result)
+        if granted < result.ntuples:
+            state.truncated = run.truncated = True
+            self.pgresult = cast("PGresult", returned.Cut(self.pgresult, granted))
+            seat.governor.trail.event(
+                "result.truncated",
+                who=record.who(run.identity),
+                rule=budget.rule("rows_returned"),
+                rows_returned=run.rows_returned,
+            )
+            returned.say(budget, run)
+        return self._tx.load_rows(0, granted, self._make_row)
+
     def _check_opener(self, opened: Run | None) -> None:
         """Refuse a masked caller the rows of a cursor that was not opened, as it is now, by itself."""
         seat = self._seat
@@ -88,10 +134,12 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
             return
         mine = opened is not None and standing(opened.identity) == standing(caller)
         if not mine or seat.declared.get(self._name) is not opened:
-            raise StatementBlocked(
+            raise pipeline.refused(
+                Call(b"") if opened is None else opened.call,
+                caller,
+                seat,
+                "masking.cursor",
                 "this server-side cursor was not opened, as it is now, by this caller through this"
-                " connection, so its columns cannot be masked [rule masking.cursor]. Execute the query on a"
-                " server-side cursor of your own.",
-                rule="masking.cursor",
-                remedy="execute the query on a server-side cursor of your own",
+                " connection, so its columns cannot be masked",
+                "execute the query on a server-side cursor of your own",
             )

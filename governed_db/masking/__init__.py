@@ -1,6 +1,6 @@
 """MASK: sensitive columns found, planned for and hidden as they load."""
 
-from governed_db.masking.classify import classify
+from governed_db.masking.classify import Stale, classify, stale
 from governed_db.masking.model import OPEN, ColumnMask, MaskPlan, Refusal, Sensitivity, Strategy
 from governed_db.masking.plan import plan
 from governed_db.masking.transforms import DEFAULT_STRATEGIES, default_strategy, mask_value
@@ -12,9 +12,11 @@ __all__ = [
     "MaskPlan",
     "Refusal",
     "Sensitivity",
+    "Stale",
     "Strategy",
     "classify",
     "default_strategy",
     "mask_value",
     "plan",
+    "stale",
 ]

@@ -17,15 +17,15 @@ from typing import Final
 
 from attrs import evolve, frozen
 
+from governed_db.catalog.bodies import stored_by
 from governed_db.catalog.bound import Source
 from governed_db.catalog.model import Catalog, Column, Relation
-from governed_db.errors import PolicyError
 from governed_db.masking import phrases as p
 from governed_db.masking import words as w
 from governed_db.masking.comments import from_comment, says_personal
 from governed_db.masking.kinds import Kind, holds, kind_of
 from governed_db.masking.matching import ALONE, Words, matches
-from governed_db.masking.model import Sensitivity
+from governed_db.masking.model import ANYTHING, Sensitivity
 from governed_db.masking.names import tokens, words
 
 _SYSTEM: Final = ("pg_catalog", "information_schema", "pg_toast")
@@ -78,26 +78,72 @@ def classify(
 
     Args:
         catalog: the snapshot to look at; PostgreSQL's own schemas are left out.
-        overrides: by ``schema.table.column``, a label, or ``None`` for "not sensitive". They win.
-
-    Raises:
-        PolicyError: an override names a column that the catalog does not have.
+        overrides: by ``schema.table.column``, a label, or ``None`` for "not sensitive". They win. One that
+            names no column is told of by :func:`stale`. Where its relation is there without the column, the
+            column has another name by now, and nobody here knows which: every column of that relation has
+            the label then, but for those that another override settles. All else works as before.
     """
     found: dict[Source, Sensitivity] = {}
     for relation in catalog.relations.values():
         if relation.kind in _RELKINDS and not relation.schema.startswith(_SYSTEM):
             _classify_relation(relation, catalog, found)
+    columns = _columns(catalog) if overrides else {}
+    given = {path: columns.get(path) for path in overrides or ()}
+    for each in stale(catalog, overrides):
+        if each.relation is None or each.label is None:
+            continue
+        for column in each.relation.columns:
+            found[Source(each.relation.oid, column.number)] = Sensitivity(
+                label=each.label,
+                confidence=1.0,
+                because=f"the policy says so of {each.path}, which is not there, so any column may be it",
+            )
     for path, label in (overrides or {}).items():
-        source = _source(catalog, path)
+        source = given[path]
+        if source is None:
+            continue
         if label is None:
             found.pop(source, None)
         else:
             found[source] = Sensitivity(label=label, confidence=1.0, because="the policy says so")
-    cleared = {_source(catalog, path) for path, label in (overrides or {}).items() if label is None}
-    for source, answer in _inherited(catalog, found):
-        if source not in cleared:
-            found.setdefault(source, answer)
+    cleared = {given[path] for path, label in (overrides or {}).items() if label is None}
+    # What was inherited is handed on in its turn: a foreign key to a generated column, to a foreign key, ...
+    while more := {
+        source: answer
+        for source, answer in (
+            *_inherited(catalog, found),
+            *_referring(catalog, found),
+            *_put_by(catalog, found),
+        )
+        if source not in found and source not in cleared
+    }:
+        found.update(more)
     return found
+
+
+def _referring(catalog: Catalog, found: Mapping[Source, Sensitivity]) -> Iterator[tuple[Source, Sensitivity]]:
+    """Yield what holds the values of a sensitive column because a foreign key says so."""
+    for key in catalog.foreign_keys:
+        for column, referenced in zip(key.columns, key.referenced_columns, strict=True):
+            if (base := found.get(Source(key.referenced, referenced))) is not None:
+                answer = evolve(base, because="a foreign key takes its values from a sensitive column")
+                yield Source(key.relation, column), answer
+
+
+def _put_by(catalog: Catalog, found: Mapping[Source, Sensitivity]) -> Iterator[tuple[Source, Sensitivity]]:
+    """Yield what triggers fill with values of sensitive columns: audit tables keep whole rows."""
+    for relation in catalog.relations.values():
+        if not relation.triggers or not any(
+            Source(relation.oid, c.number) in found for c in relation.columns
+        ):
+            continue
+        for trigger in relation.triggers:
+            for source, sink in stored_by(catalog, relation, trigger):
+                numbers = [c.number for c in relation.columns] if source.column == 0 else [source.column]
+                if any(Source(source.relation, number) in found for number in numbers):
+                    # Whatever it is made of: a part of a document may be all of a value.
+                    because = f"the trigger {trigger} of {relation} puts values of sensitive columns into it"
+                    yield sink, Sensitivity(label=ANYTHING, confidence=0.8, because=because)
 
 
 def _inherited(catalog: Catalog, found: Mapping[Source, Sensitivity]) -> Iterator[tuple[Source, Sensitivity]]:
@@ -145,22 +191,48 @@ def _in_row(
     return rows[oid]
 
 
-def _source(catalog: Catalog, path: str) -> Source:
-    # Built only where there are overrides; names may hold dots, so the path is compared, not taken apart.
-    columns = {
+@frozen(kw_only=True)
+class Stale:
+    """An override that names no column of a catalog.
+
+    ``relation`` is the relation it names, where that is there; ``nearest`` the column whose name is most
+    like the one it names, "" where there is none.
+    """
+
+    path: str
+    label: str | None
+    relation: Relation | None
+    nearest: str
+
+    def __str__(self) -> str:
+        hint = f"; the nearest is {self.nearest}" if self.nearest else ""
+        kept = self.relation is not None and self.label is not None
+        closed = f". Every column of {self.relation} is masked until then" if kept else ""
+        return f"the masking override '{self.path}' names no column of this database{hint}{closed}"
+
+
+def stale(catalog: Catalog, overrides: Mapping[str, str | None] | None) -> tuple[Stale, ...]:
+    """Return the overrides that name no column of ``catalog``."""
+    found: list[Stale] = []
+    if not overrides:
+        return ()
+    columns = _columns(catalog)
+    for path, label in overrides.items():
+        if path in columns:
+            continue
+        # Names may hold dots, so the path is compared, not taken apart.
+        relation = next((r for r in catalog.relations.values() if path.startswith(f"{r}.")), None)
+        nearest = difflib.get_close_matches(path, columns, n=1, cutoff=0.0)
+        found.append(Stale(path=path, label=label, relation=relation, nearest="".join(nearest)))
+    return tuple(found)
+
+
+def _columns(catalog: Catalog) -> Mapping[str, Source]:
+    return {
         f"{relation}.{column.name}": Source(relation.oid, column.number)
         for relation in catalog.relations.values()
         for column in relation.columns
     }
-    if (source := columns.get(path)) is not None:
-        return source
-    nearest = difflib.get_close_matches(path, columns, n=1, cutoff=0.0)
-    hint = f"; the nearest is {nearest[0]}" if nearest else ""
-    raise PolicyError(
-        f"the masking override {path!r} names no column of this database{hint}",
-        rule="masking.overrides",
-        remedy="write overrides as schema.table.column, or take this one out",
-    )
 
 
 def _classify_relation(relation: Relation, catalog: Catalog, found: dict[Source, Sensitivity]) -> None:

@@ -26,6 +26,10 @@ class Sensitivity:
     because: str
 
 
+ANYTHING = "PII"
+"""The label of a column that can hold values of any kind: documents, what triggers put by."""
+
+
 @frozen(kw_only=True)
 class ColumnMask:
     """One masked column of a result."""

@@ -13,7 +13,7 @@ from governed_db.catalog.bound import Bound, Output, Source
 from governed_db.catalog.context import memo
 from governed_db.catalog.model import Catalog, Relation
 from governed_db.catalog.views import closure, unchanged
-from governed_db.masking.model import ColumnMask, MaskPlan, Refusal, Sensitivity, Strategy
+from governed_db.masking.model import ANYTHING, ColumnMask, MaskPlan, Refusal, Sensitivity, Strategy
 from governed_db.statement.facts import EffectKind
 
 UNTOLD = "a result whose columns cannot be told"
@@ -59,6 +59,8 @@ def plan(
     used: dict[Refusal, None] = {}
     for use in bound.uses:
         for base, why in tell.reasons(use.source):
+            if use.sink is not None and _hidden(use.sink, why, tell, strategies):
+                continue
             used[
                 Refusal(column=tell.name(base), label=why.label, clause=use.clause, location=use.location)
             ] = None
@@ -108,6 +110,14 @@ def _mask(
         sources=output.sources,
         type_oid=tell.type_oid(handed),
     )
+
+
+def _hidden(sink: Source, stored: Sensitivity, tell: _Teller, strategies: Mapping[str, Strategy]) -> bool:
+    """Return whether ``sink`` is known to hold what is stored in it, and shows none of it, however made."""
+    labels = {why.label for _, why in tell.reasons(sink)}
+    if stored.label not in labels and ANYTHING not in labels:
+        return False
+    return all(strategies.get(label, Strategy.REDACT) is not Strategy.PARTIAL for label in labels)
 
 
 def _computed(

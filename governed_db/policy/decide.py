@@ -8,14 +8,27 @@ Precedence, the whole of it:
    preset it extends. The first rule whose conditions all hold speaks for the part. Where no rule does, the
    part is blocked by the rule "default".
 3. The severest answer over all parts is the verdict: block, then needs_approval, then allow. Among equals
-   the rule that stands higher is named, then the part that comes first in the text; where all is allowed,
-   the rule of the statement's own command.
+   a rule whose conditions are known to hold is named before one that may hold, then the rule that stands
+   higher, then the part that comes first in the text; where all is allowed, the rule of the statement's
+   own command.
 4. A condition that cannot be told (the schema of a name when no database was asked, the time when nobody
-   said it) may hold or not: the rule's answer is noted and the search goes on below it, and the
-   severest of the answers found stands for the part. Not knowing never makes an answer milder.
+   said it, the planner's estimate before anybody asked for one) may hold or not: the rule's answer is
+   noted and the search goes on below it, and the severest of the answers found stands for the part. Not
+   knowing never makes an answer milder.
 5. A rule in shadow is noted with what it would have said, and passed over.
 6. A rule with ``rows`` allows up to so many rows. What the text itself shows to be more needs approval at
    once; the rest is measured when it runs, against the smallest cap of the rules that spoke.
+7. Where a rule of the policy is about ``columns``, a part about a relation is one part for each of its
+   columns that the statement reads or sets. Where one is about ``functions``, every call is a part as
+   well, vetted or not; and so is every column that a write reads of its own target. Those further parts
+   are for such rules alone: no other rule refuses them, one that allows them ends the search, and where
+   no rule speaks of them nothing has to.
+8. A partition or child is a part too where a statement touches what it belongs to, and the other way
+   round: the rows are the same. Rules about relations and columns alone speak of it, and they know it by
+   both names: what allows the relation that the statement touches ends the search.
+9. Where several people have to agree, the largest ``count`` of the rules that ask for approval holds.
+10. A budget limits what a caller may spend whatever the rules say. Each limit is that of the first
+    ``[[budget]]`` that is about the caller and sets it, the file's own above those of the preset.
 
 The answer to a request depends on the statement, the catalog's view of it, the caller's standing and the
 policy. It is kept for the next time unless a condition was looked at that also depends on the moment.
@@ -24,55 +37,26 @@ policy. It is kept for the next time unless a condition was looked at that also 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import evolve, field, frozen
 
-from governed_db.identity.model import Identity
+from governed_db.identity.model import Identity, standing
 from governed_db.masking.model import Strategy
-from governed_db.policy.model import Decision, Request, Shadowed, Verdict
-from governed_db.policy.parts import Part, milliseconds, parts
-from governed_db.policy.patterns import Match, match_relations, match_text
-from governed_db.policy.reasons import APPROVAL_REMEDY, NO_RULE_REMEDY, fill, reason
-from governed_db.policy.rules import Rule, When
+from governed_db.policy.answers import SEVERITY, Answer, answer_of, estimable, of_capping, remedy_of, writes
+from governed_db.policy.budgets import BudgetRule, allowance
+from governed_db.policy.examples import Suite
+from governed_db.policy.holding import Sitting, holds
+from governed_db.policy.model import UNLIMITED, Budget, Decision, Request, Shadowed, Verdict
+from governed_db.policy.parts import Part, parts
+from governed_db.policy.patterns import Match, match_relations, split_column_pattern
+from governed_db.policy.reasons import name_service, reason
+from governed_db.policy.rules import Rule, When, is_named_service
 from governed_db.policy.settings import AuditSettings, CatalogSettings, MaskingSettings, Settings
-from governed_db.statement.facts import WRITES, EffectKind
+from governed_db.statement.facts import WRITES, EffectKind, RelationName
 
-SEVERITY = {Verdict.ALLOW: 0, Verdict.NEEDS_APPROVAL: 1, Verdict.BLOCK: 2}
-"""Verdicts from mild to severe."""
-
+_NAMING = 32  # services a policy does not name and that ask all the same: a handful, or a mistake
 _KEPT = 8192  # answers kept; each is a reference and a key, statements are shared with their own cache
-_FOLDED = frozenset({EffectKind.SET, EffectKind.SHOW})  # PostgreSQL folds the case of setting names
-
-
-@frozen
-class _Answer:
-    part: Part
-    rule: Rule | None
-    rank: int  # the rule's place from the top
-    verdict: Verdict
-    too_many: int | None = None
-
-    def order(self) -> tuple[Any, ...]:
-        """Severest first; then as the module says; the rest only makes it a total order."""
-        e = self.part.effect
-        place = () if e is None else (e.location, str(e), e.name, e.note, e.rows or 0, str(e.constrained))
-        capped = self.rule is not None and self.rule.rows is not None
-        # What is allowed is best called by what the statement is about: its write, else what no other
-        # effect brought with it.
-        about = (not capped, bool(self.part.note), place) if self.verdict is Verdict.ALLOW else ()
-        return (-SEVERITY[self.verdict], about, self.rank, self.too_many is None, place)
-
-
-@define(eq=False)
-class _Sitting:
-    """The state of one judgement."""
-
-    identity: Identity
-    now: datetime | None
-    shadowed: dict[str, tuple[int, Verdict]] = field(factory=dict)
-    momentary: bool = False  # whether a condition was looked at that depends on the moment
 
 
 @frozen(eq=False, kw_only=True)
@@ -83,15 +67,53 @@ class Policy:
         name: the file or the preset it is from.
         rules: all rules in the order of precedence.
         settings: everything else the file says.
-        version: a digest of what it says, presets included; comments and layout do not count.
+        budgets: what callers may spend, in the order of precedence.
+        version: a digest of what it says, presets included; comments, layout and examples do not count.
+        suite: the file's own examples.
     """
 
     name: str
     rules: tuple[Rule, ...] = field(repr=False)
     settings: Settings = field(repr=False)
     version: str
+    budgets: tuple[BudgetRule, ...] = field(default=(), repr=False)
+    suite: Suite = field(default=Suite(), repr=False)
     _by_kind: Mapping[EffectKind | None, tuple[tuple[int, Rule], ...]] = field(init=False, repr=False)
     _kept: dict[tuple[Any, ...], tuple[object, Decision]] = field(init=False, repr=False, factory=dict)
+
+    _naming: dict[str, Policy] = field(init=False, repr=False, factory=dict)
+    _spending: dict[Identity, Budget] = field(init=False, repr=False, factory=dict)
+    _by_column: bool = field(init=False, repr=False)
+    _by_function: bool = field(init=False, repr=False)
+
+    _relations: tuple[str, ...] = field(init=False, repr=False)
+    _named: dict[RelationName, bool] = field(init=False, repr=False, factory=dict)
+
+    @_relations.default
+    def _has_relations(self) -> tuple[str, ...]:
+        patterns = {p: None for rule in self.rules for p in rule.when.relations or ()}
+        for rule in self.rules:
+            for pattern in rule.when.columns or ():
+                schema, name, _ = split_column_pattern(pattern)
+                patterns[f"{schema}.{name}"] = None
+        return tuple(patterns)
+
+    def _names(self, relation: RelationName) -> bool:
+        """Return whether a rule is about ``relation``, or can be."""
+        found = self._named.get(relation)
+        if found is None:
+            if len(self._named) >= _KEPT:
+                self._named.clear()
+            found = self._named[relation] = match_relations(self._relations, (relation,)) is not Match.NO
+        return found
+
+    @_by_column.default
+    def _has_columns(self) -> bool:
+        return any(rule.when.columns is not None for rule in self.rules)
+
+    @_by_function.default
+    def _has_functions(self) -> bool:
+        return any(rule.when.functions is not None for rule in self.rules)
 
     @_by_kind.default
     def _sort_by_kind(self) -> dict[EffectKind | None, tuple[tuple[int, Rule], ...]]:
@@ -143,12 +165,47 @@ class Policy:
         return self.settings.masking.strategies
 
     @property
+    def rated(self) -> bool:
+        """Whether some budget limits how many statements a caller may send."""
+        return any(budget.limits.get("statements_per_minute") is not None for budget in self.budgets)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether some rule asks for the planner's estimate."""
+        return any(rule.when.estimated for rule in self.rules)
+
+    @property
     def momentary(self) -> bool:
         """Whether some rule asks for the time; requests then have to carry the ``now`` of their call."""
         return any(rule.when.window is not None for rule in self.rules)
 
+    @property
+    def environment(self) -> str:
+        """Where this runs ("production", ...), "" where nobody said it."""
+        return self.settings.environment
+
+    def in_environment(self, name: str) -> Policy:
+        """Return the policy as it holds in the environment ``name``, unless the policy itself names one."""
+        if not name or self.settings.environment:
+            return self
+        return evolve(self, settings=evolve(self.settings, environment=name))
+
+    def budget(self, identity: Identity) -> Budget:
+        """Return what ``identity`` may spend."""
+        if not self.budgets:
+            return UNLIMITED
+        who = standing(identity)
+        found = self._spending.get(who)
+        if found is None:
+            if len(self._spending) >= _KEPT:
+                self._spending.clear()
+            found = self._spending[who] = allowance(self.budgets, who, self.settings.services)
+        return found
+
     def caps(self, identity: Identity) -> bool:
-        """Return whether a rule with a row cap can speak about a write of ``identity``."""
+        """Return whether the rows that ``identity`` writes can be capped, by a rule or its budget."""
+        if self.budget(identity).rows_written_per_minute is not None:
+            return True
         services = self.settings.services
         for kind in WRITES:
             for _, rule in self._by_kind[kind]:
@@ -173,11 +230,14 @@ class Policy:
         who = request.identity
         # By identity of the object, which the kept answer holds on to: hashing its facts costs more
         # than judging them.
-        key = (id(subject), who.kind, who.subject, who.groups, who.verified, who.issuer, who.on_behalf_of)
+        key = (
+            id(subject), who.kind, who.subject, who.groups, who.verified, who.issuer, who.on_behalf_of,
+            request.database,
+        )  # fmt: skip
         kept = self._kept.get(key)
         if kept is not None and kept[0] is subject and kept[1].statement is statement:
             return kept[1]
-        sitting = _Sitting(who, request.now)
+        sitting = self._sit(request)
         decision = self._judge(request, sitting)
         if not sitting.momentary:
             if len(self._kept) >= _KEPT:
@@ -185,12 +245,24 @@ class Policy:
             self._kept[key] = (subject, decision)
         return decision
 
-    def _judge(self, request: Request, sitting: _Sitting) -> Decision:
-        judged = parts(request) or (Part(None, note="nothing in it says what it does"),)
-        answers = [answer for part in judged for answer in self._answers(part, sitting)]
-        answers.sort(key=_Answer.order)
+    def _sit(self, request: Request) -> Sitting:
+        return Sitting(request.identity, request.now, database=request.database, estimate=request.estimate)
+
+    def parts(self, request: Request) -> tuple[Part, ...]:
+        """Return what the rules have to speak of: never nothing."""
+        judged = parts(
+            request,
+            columns=self._by_column,
+            functions=self._by_function,
+            named=self._names if self._relations else None,
+        )
+        return judged or (Part(None, note="nothing in it says what it does"),)
+
+    def _judge(self, request: Request, sitting: Sitting) -> Decision:
+        judged = self.parts(request)
+        answers = self._weighed(judged, sitting)
         first = answers[0]
-        caps = [a.rule.rows for a in answers if a.rule and a.rule.rows is not None and _writes(a.part)]
+        caps = [a.rule.rows for a in answers if a.rule and a.rule.rows is not None and writes(a.part)]
         said = {first.part: ""}
         for a in answers:
             if a.verdict is first.verdict:
@@ -208,12 +280,19 @@ class Policy:
                 too_many=first.too_many,
                 consulted=request.bound is not None,
             ),
-            remedy=_remedy(first),
+            remedy=self._teach(first, judged, request),
             retryable=first.verdict is Verdict.NEEDS_APPROVAL or (rule is not None and rule.retryable),
             statement=request.statement,
             effect=first.part.effect,
             row_cap=min(caps, default=None),
+            restricts=any(a.rule is not None and a.rule.when.constrained is True for a in answers),
             masked=self.masks(request.identity),
+            approvals_needed=max(
+                (a.rule.count for a in answers if a.rule and a.verdict is Verdict.NEEDS_APPROVAL),
+                default=of_capping(answers),
+            ),
+            budget=self.budget(request.identity),
+            wants_estimate=sitting.estimating and estimable(answers, request),
             approvers=rule.approvers if rule and first.verdict is Verdict.NEEDS_APPROVAL else (),
             shadowed=tuple(
                 Shadowed(rule=name, verdict=verdict)
@@ -222,71 +301,68 @@ class Policy:
             policy=self.version,
         )
 
-    def _answers(self, part: Part, sitting: _Sitting) -> list[_Answer]:
+    def as_naming(self, who: Identity) -> Policy | None:
+        """Return the policy as it were if it named the service ``who``; ``None`` where that is no way out."""
+        services = self.settings.services | {who.subject}
+        if (
+            not who.subject
+            or is_named_service(who, self.settings.services)
+            or not is_named_service(who, services)
+        ):
+            return None
+        naming = self._naming.get(who.subject)
+        if naming is None:
+            if len(self._naming) >= _NAMING:
+                self._naming.clear()
+            settings = evolve(self.settings, services=services)
+            naming = self._naming[who.subject] = evolve(self, settings=settings)
+        return naming
+
+    def _teach(self, first: Answer, judged: tuple[Part, ...], request: Request) -> str:
+        remedy = remedy_of(first)
+        naming = None if first.verdict is Verdict.ALLOW else self.as_naming(request.identity)
+        if naming is not None:
+            then = naming._weighed(judged, naming._sit(request))[0].verdict
+            if SEVERITY[then] < SEVERITY[first.verdict]:
+                return name_service(remedy, request.identity.subject)
+        return remedy
+
+    def _match(self, when: When, part: Part, sitting: Sitting) -> Match:
+        return holds(when, part, sitting, self.settings)
+
+    def _weighed(self, judged: tuple[Part, ...], sitting: Sitting) -> list[Answer]:
+        """Return what rules say about every part, the answer that stands for the statement first."""
+        return sorted(
+            (answer for part in judged for answer in self._answers(part, sitting)), key=Answer.order
+        )
+
+    def _answers(self, part: Part, sitting: Sitting) -> list[Answer]:
         """Return what rules say about ``part``: one answer, and before it those that may be meant."""
-        found: list[_Answer] = []
+        found: list[Answer] = []
         for rank, rule in self._by_kind[part.effect.kind if part.effect else None]:
             match = self._match(rule.when, part, sitting)
+            if sitting.looked is not None:
+                sitting.looked.append((part, rank, rule, match))
             if match is Match.NO:
                 continue
-            answer = _answer(part, rule, rank)
+            about = rule.when.columns is not None or rule.when.functions is not None
+            about = about or (part.beside is not None and rule.when.relations is not None)
+            # Of what is there for others, a shadow would only say what it says of the part itself.
+            if part.aside and rule.shadow and not about:
+                continue
+            answer = answer_of(part, rule, rank, certain=match is Match.YES)
             if rule.shadow:
                 before = sitting.shadowed.get(rule.id, (rank, Verdict.ALLOW))[1]
                 sitting.shadowed[rule.id] = (rank, max(before, answer.verdict, key=SEVERITY.__getitem__))
                 continue
+            if part.aside and not about:
+                if match is Match.YES and answer.verdict is Verdict.ALLOW:
+                    return found
+                continue
             found.append(answer)
             if match is Match.YES:
                 return found
-        found.append(_Answer(part, None, len(self.rules), Verdict.BLOCK))
+        if part.aside:
+            return found
+        found.append(Answer(part, None, len(self.rules), Verdict.BLOCK))
         return found
-
-    def _match(self, when: When, part: Part, sitting: _Sitting) -> Match:
-        """Hold ``part`` against conditions. The momentary ones come last and only where the rest holds."""
-        effect = part.effect
-        if when.identity is not None and not when.identity.holds(sitting.identity, self.settings.services):
-            return Match.NO
-        match = Match.YES
-        if when.notes is not None and not match_text(when.notes, part.note):
-            return Match.NO
-        if effect is not None:
-            if when.constrained is not None and effect.constrained is not when.constrained:
-                return Match.NO
-            if when.names is not None and not match_text(
-                when.names, effect.name, fold=effect.kind in _FOLDED
-            ):
-                return Match.NO
-            if when.values is not None and not (
-                part.constants and all(match_text(when.values, value, fold=True) for value in part.constants)
-            ):
-                return Match.NO
-            if when.up_to_ms is not None and not 1 <= (milliseconds(part.constants) or 0) <= when.up_to_ms:
-                return Match.NO
-            if when.relations is not None:
-                match = match_relations(when.relations, part.relations)
-        if when.window is not None and match is not Match.NO:
-            sitting.momentary = True
-            match = min(match, when.window.holds(sitting.now))
-        return match
-
-
-def _writes(part: Part) -> bool:
-    return part.effect is not None and part.effect.kind in WRITES
-
-
-def _answer(part: Part, rule: Rule, rank: int) -> _Answer:
-    rows = part.effect.rows if part.effect and part.effect.kind is EffectKind.INSERT else None
-    if rule.rows is not None and rows is not None and rows > rule.rows:
-        return _Answer(part, rule, rank, Verdict.NEEDS_APPROVAL, too_many=rows)
-    return _Answer(part, rule, rank, rule.then.verdict)
-
-
-def _remedy(answer: _Answer) -> str:
-    if answer.verdict is Verdict.ALLOW:
-        return ""
-    if answer.rule is None:
-        return NO_RULE_REMEDY
-    if answer.too_many is not None:
-        return f"Send at most {answer.rule.rows} rows in a statement, or ask for approval."
-    if answer.rule.remedy or answer.verdict is Verdict.BLOCK:
-        return fill(answer.rule.remedy, answer.part)
-    return APPROVAL_REMEDY

@@ -14,7 +14,9 @@ from typing import Any
 import attrs
 
 from governed_db.errors import PolicyError
+from governed_db.policy.budgets import BudgetRule, read_budgets
 from governed_db.policy.decide import Policy
+from governed_db.policy.examples import read_suite
 from governed_db.policy.read_rules import read_rules, string
 from governed_db.policy.read_settings import read_settings
 from governed_db.policy.rules import Rule
@@ -76,7 +78,17 @@ def _policy(doc: Document, name: str) -> Policy:
     settings = read_settings(doc, base.settings if base else Settings())
     own = read_rules(doc, doc.data.get("rule", []), {rule.id: rule.origin for rule in inherited})
     rules = (*own, *inherited)
-    return Policy(name=name, rules=rules, settings=settings, version=_version(rules, settings))
+    above = {budget.id: budget.origin for budget in base.budgets} if base else {}
+    budgets = (*read_budgets(doc, doc.data.get("budget", []), above), *(base.budgets if base else ()))
+    suite = read_suite(doc, frozenset(rule.id for rule in rules))
+    return Policy(
+        name=name,
+        rules=rules,
+        settings=settings,
+        version=_version(rules, settings, budgets),
+        budgets=budgets,
+        suite=suite,
+    )
 
 
 def _base(doc: Document) -> Policy | None:
@@ -88,9 +100,13 @@ def _base(doc: Document) -> Policy | None:
     return preset(name)
 
 
-def _version(rules: tuple[Rule, ...], settings: Settings) -> str:
+def _version(rules: tuple[Rule, ...], settings: Settings, budgets: tuple[BudgetRule, ...]) -> str:
     """Return 16 hexadecimal digits of SHA-256 over what the policy says, whatever its comments and layout."""
-    content = {"rules": [_plain(rule) for rule in rules], "settings": _plain(settings)}
+    content = {
+        "rules": [_plain(rule) for rule in rules],
+        "settings": _plain(settings),
+        "budgets": [_plain(budget) for budget in budgets],
+    }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from governed_db.catalog import vetting
 from governed_db.catalog.bound import RelationUse
 from governed_db.policy.model import Request
-from governed_db.statement.facts import Access, Effect, EffectKind, RelationName, Statement
+from governed_db.statement.facts import WRITES, Access, Effect, EffectKind, RelationName, Statement
 
 TIMEOUTS = frozenset(
     {
@@ -46,16 +46,41 @@ class Part:
 
     ``relations`` holds what the effect's target can mean: one name where it is known.
     ``constants`` are the values a SET gives in plain text, ``None`` where it gives none or something else.
+
+    ``column``: the one column the part is about; "" where it is about none, ``None`` where it is about
+    columns that cannot be told. ``calls``: what a call can mean. ``aside``: the part is there for rules
+    about ``columns`` or ``functions`` alone; where no such rule speaks of it, nothing has to.
+
+    ``beside``: the relation that the statement touches, where the part is about another one that holds rows
+    of it (a partition, a child, what it is itself a partition of). Rules about relations speak of such a part
+    under both names.
     """
 
     effect: Effect | None
     relations: tuple[RelationName, ...] = ()
     constants: tuple[str, ...] | None = None
     note: str = ""
+    column: str | None = ""
+    calls: tuple[RelationName, ...] = ()
+    aside: bool = False
+    beside: RelationName | None = None
 
 
-def parts(request: Request) -> tuple[Part, ...]:
-    """Return everything of ``request`` that a rule has to speak of, in the order of the text."""
+def parts(
+    request: Request,
+    *,
+    columns: bool = False,
+    functions: bool = False,
+    named: Callable[[RelationName], bool] | None = None,
+) -> tuple[Part, ...]:
+    """Return everything of ``request`` that a rule has to speak of, in the order of the text.
+
+    Args:
+        request: what is judged.
+        columns: whether to make a part of each column, for policies that have rules about columns.
+        functions: whether to say which functions are called, for policies that have rules about them.
+        named: whether some rule of the policy names a relation, for those that hold rows of the statement's.
+    """
     statement, bound = request.statement, request.bound
     known = {} if bound is None else _meanings(statement, bound.relations)
     found: list[Part] = []
@@ -77,7 +102,102 @@ def parts(request: Request) -> tuple[Part, ...]:
         found += [
             Part(e, () if e.target is None else (e.target,), note=e.note) for e in _by_name_alone(statement)
         ]
+    if named is not None and bound is not None:
+        found += _beside(found, bound.relations, named)
+    if columns:
+        found = _by_column(found, request)
+    if functions:
+        found = [_with_calls(part) for part in found] + list(_calls(request))
     return tuple(found)
+
+
+# Of a write, the columns it sets; of everything else that touches rows, the columns it reads.
+_SETS = {
+    EffectKind.INSERT: (Access.INSERT,),
+    EffectKind.UPDATE: (Access.UPDATE,),
+    EffectKind.MERGE: (Access.INSERT, Access.UPDATE),
+    EffectKind.COPY_FROM: (Access.INSERT,),
+}
+_READS = frozenset({EffectKind.SELECT, EffectKind.COPY_TO, EffectKind.ROW_LOCK, EffectKind.EXPLAIN})
+
+
+def _beside(
+    found: list[Part], uses: tuple[RelationUse, ...], named: Callable[[RelationName], bool]
+) -> list[Part]:
+    """Return a part for each relation that holds rows of one that a part is about."""
+    related = {RelationName(u.relation.schema, u.relation.name): u.kin for u in uses if u.kin}
+    if not related:
+        return []
+    about = {relation for part in found for relation in part.relations}
+    more: dict[Part, None] = {}
+    for part in found:
+        for relation in part.relations if part.effect is not None else ():
+            note = (
+                f"{part.note}, with the rows of {relation}" if part.note else f"with the rows of {relation}"
+            )
+            for other in related.get(relation, ()):
+                if part.effect is not None and other not in about and named(other):
+                    effect = evolve(part.effect, target=other)
+                    beside = evolve(part, effect=effect, relations=(other,), note=note)
+                    more[evolve(beside, aside=True, beside=relation)] = None
+    return list(more)
+
+
+def _by_column(found: list[Part], request: Request) -> list[Part]:
+    """Split each part about a relation by the columns of it that the statement reads or sets."""
+    touched = request.bound.columns if request.bound is not None else None
+    split: list[Part] = []
+    read: set[RelationName] = set()
+    for part in found:
+        kind = part.effect.kind if part.effect is not None else None
+        accesses = (Access.READ,) if kind in _READS else _SETS.get(kind) if kind is not None else None
+        if part.effect is None or accesses is None:
+            split.append(part)
+        elif touched is None or len(part.relations) != 1:
+            split.append(evolve(part, column=None) if part.relations else part)
+        else:
+            relation = part.beside or part.relations[0]
+            if kind in _READS:
+                read.add(relation)
+            names = [c.column for c in touched if c.relation == relation and c.access in accesses]
+            split += [evolve(part, column=name) for name in names] or [part]
+    for column in touched or ():
+        # What a write reads of its own target (in WHERE, RETURNING ...) no part speaks of yet.
+        if column.access is Access.READ and column.relation not in read:
+            effect = Effect(kind=EffectKind.SELECT, target=column.relation)
+            split.append(Part(effect, (column.relation,), column=column.column, aside=True))
+    if touched is None:
+        for part in found:
+            if part.effect is not None and part.effect.kind in WRITES | _SETS.keys() and part.relations:
+                effect = Effect(kind=EffectKind.SELECT, target=part.effect.target)
+                split.append(Part(effect, part.relations, column=None, aside=True))
+    return split
+
+
+def _named(name: str) -> RelationName:
+    schema, _, bare = name.rpartition(".")
+    return RelationName(schema or None, bare)
+
+
+def _with_calls(part: Part) -> Part:
+    effect = part.effect
+    if effect is None or effect.kind not in (EffectKind.FUNCTION, EffectKind.CALL) or not effect.name:
+        return part
+    return evolve(part, calls=(_named(effect.name),))
+
+
+def _calls(request: Request) -> Iterator[Part]:
+    """Yield a part for each call, vetted or not."""
+    if request.bound is None:
+        for ref in request.statement.functions:
+            if ref.how in {"call", "tablesample"}:
+                effect = Effect(kind=EffectKind.FUNCTION, name=str(ref), location=ref.location)
+                yield Part(effect, calls=(RelationName(ref.schema, ref.name),), aside=True)
+        return
+    for use in request.bound.functions:
+        meant = {RelationName(f.schema, f.name): None for f in use.candidates}
+        effect = Effect(kind=EffectKind.FUNCTION, name=str(use.ref), location=use.ref.location)
+        yield Part(effect, calls=tuple(meant) or (RelationName(use.ref.schema, use.ref.name),), aside=True)
 
 
 def _bare_read(part: Part) -> bool:
@@ -94,8 +214,9 @@ def _meanings(
     meanings: dict[RelationName, dict[RelationName, None]] = {}
     for use in uses:
         name = RelationName(use.relation.schema, use.relation.name)
-        spellings = {name, RelationName(None, name.name)} if use.via is None else {name}
-        if use.via is None and use.location in written:
+        own = use.via is None and not use.within  # of the text itself, which can leave the schema out
+        spellings = {name, RelationName(None, name.name)} if own else {name}
+        if own and use.location in written:
             spellings.add(written[use.location])
         for spelling in spellings:
             meanings.setdefault(spelling, {})[name] = None
@@ -123,7 +244,7 @@ def _reached(request: Request) -> Iterator[Effect]:
                 kind=kind,
                 target=RelationName(use.relation.schema, use.relation.name),
                 constrained=restricted.get(kind),
-                note="" if use.via is None else f"through {use.via}",
+                note=use.within if use.via is None else f"through {use.via}",
                 location=use.location,
             )
 

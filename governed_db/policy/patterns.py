@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
@@ -29,10 +29,18 @@ def _literal(part: str) -> str:
     return part[1:-1].replace('""', '"')
 
 
+def folded(name: str) -> str:
+    """Return a bare name as PostgreSQL reads it: letters of ASCII fold to lower case, no others.
+
+    (scansup.c, downcase_identifier; letters beyond ASCII fold only in databases of single-byte encodings.)
+    """
+    return "".join(c.lower() if c.isascii() else c for c in name)
+
+
 @lru_cache(maxsize=4096)
 def _regex(part: str) -> re.Pattern[str]:
     # Bare names fold to lower case, as they do in SQL.
-    return re.compile(re.escape(_literal(part)) if part.startswith('"') else translate(part.lower()))
+    return re.compile(re.escape(_literal(part)) if part.startswith('"') else translate(folded(part)))
 
 
 @lru_cache(maxsize=4096)
@@ -52,6 +60,22 @@ def split_relation(pattern: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
+@lru_cache(maxsize=4096)
+def split_column_pattern(pattern: str) -> tuple[str, str, str]:
+    """Return the three parts of ``schema.relation.column``, of which each can be a pattern.
+
+    Raises:
+        ValueError: it is not three parts.
+    """
+    found = _COLUMN.fullmatch(pattern)
+    if found is None:
+        raise ValueError(
+            "a column is written schema.relation.column, such as 'public.customers.email' or"
+            f" '*.*.salary'; got {pattern!r}"
+        )
+    return found[1], found[2], found[3]
+
+
 def split_column(name: str) -> tuple[str, str, str]:
     """Return schema, relation and column of ``schema.relation.column``; names, no patterns.
 
@@ -64,20 +88,68 @@ def split_column(name: str) -> tuple[str, str, str]:
         raise ValueError(
             f"a column is written schema.relation.column, such as 'public.customers.email'; got {name!r}"
         )
-    schema, relation, column = (_literal(p) if p.startswith('"') else p.lower() for p in parts)
+    schema, relation, column = (_literal(p) if p.startswith('"') else folded(p) for p in parts)
     return schema, relation, column
 
 
 def match_relation(pattern: str, relation: RelationName) -> Match:
-    """Hold one relation against one pattern.
+    """Hold one relation against one pattern."""
+    schema, name = split_relation(pattern)
+    if not _regex(name).fullmatch(relation.name):
+        return Match.NO
+    return _match_schema(schema, relation)
+
+
+def match_columns(patterns: Iterable[str], relations: tuple[RelationName, ...], column: str | None) -> Match:
+    """Hold one column of what a name can mean against patterns, as :func:`match_relations` does."""
+    best = [max((match_column(p, r, column) for p in patterns), default=Match.NO) for r in relations]
+    if not best or max(best) is Match.NO:
+        return Match.NO
+    return Match.YES if min(best) is Match.YES else Match.MAYBE
+
+
+def match_column(pattern: str, relation: RelationName, column: str | None) -> Match:
+    """Hold one column of ``relation`` against one pattern.
+
+    ``column``: "" where the part is about no column; ``None`` where it is about columns that are not
+    known, which may be any.
+    """
+    schema, name, wanted = split_column_pattern(pattern)
+    if column == "" or not _regex(name).fullmatch(relation.name):
+        return Match.NO
+    if column is not None and not _regex(wanted).fullmatch(column):
+        return Match.NO
+    match = _match_schema(schema, relation)
+    return match if column is not None else min(match, Match.MAYBE)
+
+
+def match_functions(patterns: Iterable[str], functions: tuple[RelationName, ...]) -> Match:
+    """Hold what a call can mean against patterns: YES when each meaning matches one of them.
+
+    Without its schema a name can mean any function of that name: nobody's path is known then.
+    """
+    best = [max((_match_function(p, f) for p in patterns), default=Match.NO) for f in functions]
+    if not best or max(best) is Match.NO:
+        return Match.NO
+    return Match.YES if min(best) is Match.YES else Match.MAYBE
+
+
+def _match_function(pattern: str, function: RelationName) -> Match:
+    schema, name = split_relation(pattern)
+    if not _regex(name).fullmatch(function.name):
+        return Match.NO
+    if function.schema is None:
+        return Match.YES if schema == "*" else Match.MAYBE
+    return Match.YES if _regex(schema).fullmatch(function.schema) else Match.NO
+
+
+def _match_schema(schema: str, relation: RelationName) -> Match:
+    """Hold the schema of a relation against the schema part of a pattern.
 
     Where the schema is not known (no database was asked) only the name can say no. PostgreSQL reserves
     names that begin with ``pg_`` for its own relations and looks for them in pg_catalog first;
     information_schema is on nobody's search_path unless put there.
     """
-    schema, name = split_relation(pattern)
-    if not _regex(name).fullmatch(relation.name):
-        return Match.NO
     if relation.schema is not None:
         return Match.YES if _regex(schema).fullmatch(relation.schema) else Match.NO
     if schema == "*":
@@ -102,11 +174,14 @@ def match_text(patterns: Iterable[str], text: str, *, fold: bool = False) -> boo
     return any(fnmatchcase(text, p) for p in patterns)
 
 
-def covers(general: str, special: str, *, relation: bool = False) -> bool:
-    """Return whether everything that ``special`` matches is provably matched by ``general``."""
-    if not relation:
+def covers(general: str, special: str, *, split: Callable[[str], tuple[str, ...]] | None = None) -> bool:
+    """Return whether everything that ``special`` matches is provably matched by ``general``.
+
+    ``split`` takes patterns of several parts apart; without it they are plain text.
+    """
+    if split is None:
         return general in {special, "*"} or (not _wild(special) and fnmatchcase(special, general))
-    return all(map(_part_covers, split_relation(general), split_relation(special)))
+    return all(map(_part_covers, split(general), split(special)))
 
 
 def _part_covers(general: str, special: str) -> bool:
@@ -114,7 +189,7 @@ def _part_covers(general: str, special: str) -> bool:
         return True
     if special.startswith('"'):
         return _regex(general).fullmatch(_literal(special)) is not None
-    return not _wild(special) and _regex(general).fullmatch(special.lower()) is not None
+    return not _wild(special) and _regex(general).fullmatch(folded(special)) is not None
 
 
 def _wild(pattern: str) -> bool:

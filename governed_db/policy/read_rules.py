@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import time
+from math import inf
 from string import Formatter
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from governed_db.identity.model import Kind
 from governed_db.policy.parts import TIMEOUTS
-from governed_db.policy.patterns import split_relation
+from governed_db.policy.patterns import split_column_pattern, split_relation
 from governed_db.policy.rules import IdentityCondition, Names, Rule, Then, TimeWindow, When
 from governed_db.policy.source import Document, Path
-from governed_db.statement.facts import WRITES, EffectKind
+from governed_db.statement.facts import CAPPED, EffectKind
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ TEMPLATE_FIELDS = frozenset({"effect", "target", "name", "note"})
 """What ``because`` and ``remedy`` can fill in; none of them ever holds a literal of the statement."""
 
 _RULE_KEYS = frozenset(
-    {"id", "when", "then", "because", "remedy", "retryable", "rows", "approvers", "shadow"},
+    {"id", "when", "then", "because", "remedy", "retryable", "rows", "approvers", "count", "shadow"},
 )
 _WHEN_KEYS = frozenset(
     {
@@ -35,6 +36,12 @@ _WHEN_KEYS = frozenset(
         "up_to_ms",
         "identity",
         "time",
+        "functions",
+        "columns",
+        "environment",
+        "database",
+        "cost_over",
+        "rows_over",
     },
 )
 _IDENTITY_KEYS = frozenset(
@@ -43,6 +50,18 @@ _IDENTITY_KEYS = frozenset(
 _TIME_KEYS = frozenset({"days", "from", "to", "zone"})
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CONSTRAINABLE = frozenset({EffectKind.UPDATE, EffectKind.DELETE})
+_CALLING = frozenset({EffectKind.FUNCTION, EffectKind.CALL})
+_TOUCHING = frozenset(
+    {
+        EffectKind.SELECT,
+        EffectKind.INSERT,
+        EffectKind.UPDATE,
+        EffectKind.MERGE,
+        EffectKind.COPY_TO,
+        EffectKind.COPY_FROM,
+        EffectKind.ROW_LOCK,
+    },
+)
 
 
 def typed(doc: Document, path: Path, value: Any, kind: type[T], article: str) -> T:
@@ -104,19 +123,19 @@ def words(doc: Document, path: Path, value: Any, kind: Callable[[str], T], known
     return frozenset(kind(word) for word in value)
 
 
-def relation_patterns(doc: Document, path: Path, value: Any) -> Names:
-    """Return relation patterns.
+def patterns(doc: Document, path: Path, value: Any, split: Callable[[str], object]) -> Names:
+    """Return patterns that ``split`` can take apart.
 
     Raises:
-        PolicyError: one of them does not say its schema.
+        PolicyError: it cannot take one of them apart; a relation without its schema, say.
     """
-    patterns = strings(doc, path, value)
-    for i, pattern in enumerate(patterns):
+    found = strings(doc, path, value)
+    for i, pattern in enumerate(found):
         try:
-            split_relation(pattern)
+            split(pattern)
         except ValueError as error:
             doc.fail((*path, i), str(error))
-    return patterns
+    return found
 
 
 def read_identity(doc: Document, path: Path, value: Any) -> IdentityCondition:
@@ -169,7 +188,13 @@ def _read_when(doc: Document, path: Path, value: Any) -> When:
     doc.known_keys(path, table, _WHEN_KEYS)
     readers: dict[str, Callable[[Path, Any], Any]] = {
         "effects": lambda p, v: words(doc, p, v, EffectKind, [*EffectKind]),
-        "relations": lambda p, v: relation_patterns(doc, p, v),
+        "relations": lambda p, v: patterns(doc, p, v, split_relation),
+        "functions": lambda p, v: patterns(doc, p, v, _split_function),
+        "columns": lambda p, v: patterns(doc, p, v, split_column_pattern),
+        "environment": lambda p, v: strings(doc, p, v),
+        "database": lambda p, v: strings(doc, p, v),
+        "cost_over": lambda p, v: _number(doc, p, v),
+        "rows_over": lambda p, v: _number(doc, p, v),
         "names": lambda p, v: strings(doc, p, v),
         "notes": lambda p, v: strings(doc, p, v),
         "constrained": lambda p, v: typed(doc, p, v, bool, "true or false"),
@@ -191,7 +216,29 @@ def _read_when(doc: Document, path: Path, value: Any) -> When:
             doc.fail((*path, key), f"'{key}' is about settings: it needs effects = ['set']")
     if "up_to_ms" in given and not set(given.get("names") or ("*",)) <= TIMEOUTS:
         doc.fail((*path, "up_to_ms"), f"'up_to_ms' needs 'names' among {', '.join(sorted(TIMEOUTS))}")
+    if "functions" in given and effects is not None and not effects <= _CALLING:
+        doc.fail(
+            (*path, "functions"), "'functions' is about calls: leave 'effects' out, or name 'function' in it"
+        )
+    for key in ("columns", "relations", "constrained", "values", "up_to_ms"):
+        if "functions" in given and key in given:
+            doc.fail((*path, key), f"a call has no '{key}': make it two rules")
+    if "columns" in given and effects is not None and not effects <= _TOUCHING:
+        known = ", ".join(sorted(_TOUCHING))
+        doc.fail(
+            (*path, "columns"), f"'columns' is about what reads or sets columns: 'effects' among {known}"
+        )
     return When(**given)
+
+
+def _split_function(pattern: str) -> tuple[str, str]:
+    try:
+        return split_relation(pattern)
+    except ValueError:
+        raise ValueError(
+            "a function is written schema.name, such as 'pg_catalog.lower', 'app.*' or '*.refund';"
+            f" got {pattern!r}"
+        ) from None
 
 
 def _check_complete(doc: Document, path: Path, table: Mapping[str, Any]) -> None:
@@ -200,7 +247,7 @@ def _check_complete(doc: Document, path: Path, table: Mapping[str, Any]) -> None
             (*path, "complete"),
             "only 'complete = false' can be asked for: the other rules are about the rest",
         )
-    other = sorted(table.keys() - {"complete", "identity", "notes", "time"})
+    other = sorted(table.keys() - {"complete", "identity", "notes", "time", "environment", "database"})
     if other:
         doc.fail(
             (*path, other[0]),
@@ -213,6 +260,12 @@ def _positive(doc: Document, path: Path, value: Any) -> int:
     if number < 1:
         doc.fail(path, f"'{path[-1]}' takes a whole number above 0")
     return number
+
+
+def _number(doc: Document, path: Path, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+        doc.fail(path, f"'{path[-1]}' takes a number from 0")
+    return float(value)
 
 
 def _template(doc: Document, path: Path, value: Any) -> str:
@@ -247,13 +300,15 @@ def read_rule(doc: Document, path: Path, value: Any) -> Rule:
     rows = _positive(doc, (*path, "rows"), table["rows"]) if "rows" in table else None
     if rows is not None and then is not Then.ALLOW:
         doc.fail((*path, "rows"), "'rows' is a cap on what a rule allows: it needs then = 'allow'")
-    if rows is not None and (when.effects is None or not when.effects <= WRITES):
+    if rows is not None and (when.effects is None or not when.effects <= CAPPED):
         doc.fail(
-            (*path, "rows"), f"'rows' caps writes: 'effects' has to be among {', '.join(sorted(WRITES))}"
+            (*path, "rows"), f"'rows' caps writes: 'effects' has to be among {', '.join(sorted(CAPPED))}"
         )
     # An 'allow' with a row cap turns into a request for approval, so it may say whose.
     if "approvers" in table and not (then is Then.APPROVE or rows is not None):
         doc.fail((*path, "approvers"), "'approvers' needs then = 'approve', or a cap in 'rows'")
+    if "count" in table and not (then is Then.APPROVE or rows is not None):
+        doc.fail((*path, "count"), "'count' needs then = 'approve', or a cap in 'rows'")
     return Rule(
         id=string(doc, (*path, "id"), table["id"]),
         when=when,
@@ -265,6 +320,7 @@ def read_rule(doc: Document, path: Path, value: Any) -> Rule:
         else then is Then.APPROVE,
         rows=rows,
         approvers=strings(doc, (*path, "approvers"), table["approvers"]) if "approvers" in table else (),
+        count=_positive(doc, (*path, "count"), table["count"]) if "count" in table else 1,
         shadow=typed(doc, (*path, "shadow"), table.get("shadow", False), bool, "true or false"),
         origin=doc.where(path),
     )

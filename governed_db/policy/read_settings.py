@@ -18,7 +18,21 @@ from governed_db.policy.source import Document
 from governed_db.statement.limits import Limits
 
 TOP_KEYS = frozenset(
-    {"extends", "enforce", "identity", "services", "rule", "masking", "limits", "audit", "catalog"},
+    {
+        "extends",
+        "enforce",
+        "identity",
+        "services",
+        "rule",
+        "masking",
+        "limits",
+        "audit",
+        "catalog",
+        "example",
+        "test",
+        "budget",
+        "environment",
+    },
 )
 
 _LABEL = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -41,8 +55,12 @@ def read_settings(doc: Document, base: Settings) -> Settings:
     enforce = base.enforce
     if "enforce" in data:
         enforce = typed(doc, ("enforce",), data["enforce"], bool, "true or false")
+    environment = base.environment
+    if "environment" in data:
+        environment = string(doc, ("environment",), data["environment"])
     return Settings(
         enforce=enforce,
+        environment=environment,
         identity=identity,
         services=services,
         masking=_masking(doc, _section(doc, "masking"), base.masking),
@@ -141,7 +159,7 @@ def _limits(doc: Document, table: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _audit(doc: Document, table: Mapping[str, Any], base: AuditSettings) -> AuditSettings:
-    doc.known_keys(("audit",), table, frozenset({"on_failure", "dir"}))
+    doc.known_keys(("audit",), table, frozenset({"on_failure", "dir", "catalogs", "catalogs_kept"}))
     changes: dict[str, Any] = {}
     if "on_failure" in table:
         changes["on_failure"] = _one_of(
@@ -155,6 +173,14 @@ def _audit(doc: Document, table: Mapping[str, Any], base: AuditSettings) -> Audi
                 "'dir' has to be an absolute path: the working directory decides nothing here",
             )
         changes["directory"] = directory
+    if "catalogs" in table:
+        changes["catalogs"] = _one_of(doc, "audit", "catalogs", table["catalogs"], ("keep", "off"))
+    if "catalogs_kept" in table:
+        kept = typed(doc, ("audit", "catalogs_kept"), table["catalogs_kept"], int, "a number")
+        # Some 60 KB each: an upper bound keeps a slip from filling the disk.
+        if not 1 <= kept <= 10_000:
+            doc.fail(("audit", "catalogs_kept"), "'catalogs_kept' takes a number from 1 to 10000")
+        changes["catalogs_kept"] = kept
     return evolve(base, **changes)
 
 

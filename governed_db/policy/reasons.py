@@ -6,6 +6,7 @@ positions only, printable and bounded.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from governed_db.policy.model import Verdict
@@ -16,6 +17,7 @@ from governed_db.statement.facts import Effect, EffectKind
 NO_RULE = "no rule of the policy speaks of it, and what no rule allows does not run"
 NO_RULE_REMEDY = "Ask whoever keeps the policy for a rule that allows it."
 APPROVAL_REMEDY = "Have it approved and send the same call again."
+NAME_SERVICE = "If this service is the application itself, name it in the policy: services = [{subject}]."
 NO_DATABASE = "No database was consulted: names were judged as they are written."
 
 _ANSWERS = {
@@ -96,8 +98,13 @@ def phrase(part: Part) -> str:
 
 def _target(part: Part) -> object:
     if len(part.relations) == 1:
-        return part.relations[0]
+        return f"{part.relations[0]}.{part.column}" if part.column else part.relations[0]
     return part.effect.target if part.effect else None
+
+
+def name_service(remedy: str, subject: str) -> str:
+    """Return ``remedy`` with what helps a service that the policy does not name."""
+    return f"{remedy} {NAME_SERVICE.format(subject=json.dumps(clean(subject)))}".strip()
 
 
 def fill(template: str, part: Part) -> str:
@@ -134,6 +141,11 @@ def reason(
     said = fill(rule.because, part) if rule is not None else NO_RULE
     if too_many is not None and rule is not None:
         said = f"it writes {too_many} rows, and up to {rule.rows} run without approval"
+    if rule is not None and too_many is None and rule.when.estimated:
+        cost, rows = rule.when.cost_over, rule.when.rows_over
+        over = [f"a cost of {cost:g}"] if cost is not None else []
+        over += [f"{rows:g} rows"] if rows is not None else []
+        said = f"{said.rstrip('.')} (the rule is about more than {' and '.join(over)})"
     note = part.note
     aside = (
         f" ({clean(note, _NOTE_LIMIT)})" if note and "{note}" not in (rule.because if rule else "") else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, time
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ from attrs import field, frozen
 
 from governed_db.identity.model import Identity, Kind
 from governed_db.policy.model import Verdict
-from governed_db.policy.patterns import Match, covers, match_text
+from governed_db.policy.patterns import Match, covers, match_text, split_column_pattern, split_relation
 from governed_db.statement.facts import EffectKind
 
 Names = tuple[str, ...] | None
@@ -97,13 +98,18 @@ def is_named_service(who: Identity, services: frozenset[str]) -> bool:
     )
 
 
-def names_cover(general: Names, special: Names, *, relation: bool = False) -> bool:
-    """Return whether every name that fits ``special`` provably fits ``general``."""
+def names_cover(
+    general: Names, special: Names, *, split: Callable[[str], tuple[str, ...]] | None = None
+) -> bool:
+    """Return whether every name that fits ``special`` provably fits ``general``.
+
+    ``split`` takes patterns of several parts apart; without it they are plain text.
+    """
     if general is None:
         return True
     if special is None:
         return False
-    return all(any(covers(g, s, relation=relation) for g in general) for s in special)
+    return all(any(covers(g, s, split=split) for g in general) for s in special)
 
 
 @frozen(kw_only=True)
@@ -144,6 +150,10 @@ class When:
         values: SET sets the setting to one of these, in plain text.
         up_to_ms: SET sets a setting that is a span of time to a constant from 1 to so many milliseconds.
         identity, window: about the caller and the time.
+        functions: a function that the statement calls, vetted or not, as ``schema.name``.
+        columns: a column that the statement reads or writes, as ``schema.relation.column``.
+        environment, database: about where it would run.
+        cost_over, rows_over: PostgreSQL's planner expects more than so many units of cost, or rows.
     """
 
     incomplete: bool = False
@@ -156,13 +166,24 @@ class When:
     up_to_ms: int | None = None
     identity: IdentityCondition | None = None
     window: TimeWindow | None = None
+    functions: Names = None
+    columns: Names = None
+    environment: Names = None
+    database: Names = None
+    cost_over: float | None = None
+    rows_over: float | None = None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether only the planner can tell if it holds."""
+        return self.cost_over is not None or self.rows_over is not None
 
     def covers(self, other: When) -> bool:
         """Return whether whatever fits ``other`` provably fits this."""
         return (
             self.incomplete is other.incomplete
             and (self.effects is None or (other.effects is not None and other.effects <= self.effects))
-            and names_cover(self.relations, other.relations, relation=True)
+            and names_cover(self.relations, other.relations, split=split_relation)
             and names_cover(self.names, other.names)
             and names_cover(self.notes, other.notes)
             and self.constrained in {None, other.constrained}
@@ -172,12 +193,26 @@ class When:
                 self.identity is None or (other.identity is not None and self.identity.covers(other.identity))
             )
             and self.window in {None, other.window}
+            and names_cover(self.functions, other.functions, split=split_relation)
+            and names_cover(self.columns, other.columns, split=split_column_pattern)
+            and names_cover(self.environment, other.environment)
+            and names_cover(self.database, other.database)
+            and _under(self.cost_over, other.cost_over)
+            and _under(self.rows_over, other.rows_over)
         )
+
+
+def _under(general: float | None, special: float | None) -> bool:
+    """Return whether whatever is over ``special`` is over ``general`` as well."""
+    return general is None or (special is not None and general <= special)
 
 
 @frozen(kw_only=True)
 class Rule:
-    """One ``[[rule]]``. ``origin`` (file, line, column) is for people and no part of the rule."""
+    """One ``[[rule]]``. ``origin`` (file, line, column) is for people and no part of the rule.
+
+    ``count``: how many different people have to agree, where it asks for approval.
+    """
 
     id: str
     when: When
@@ -187,5 +222,6 @@ class Rule:
     retryable: bool = False
     rows: int | None = None
     approvers: tuple[str, ...] = ()
+    count: int = 1
     shadow: bool = False
     origin: str = field(default="", eq=False)

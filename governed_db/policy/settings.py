@@ -32,12 +32,23 @@ class MaskingSettings:
     strategies: Mapping[str, Strategy] = field(factory=dict)
 
 
+CATALOGS_KEPT = 200
+"""Catalogs that the archive keeps, the least recently used go first: some 95 KB each, 19 MB in all. A new one
+comes with each change of a definition, and with each temporary table that a session makes."""
+
+
 @frozen(kw_only=True)
 class AuditSettings:
-    """``[audit]``. ``directory`` is ``None`` where the state folder decides."""
+    """``[audit]``. ``directory`` is ``None`` where the state folder decides.
+
+    ``catalogs``: whether the catalogs that statements ran on are kept ("keep") or not ("off"), for
+    simulations; ``catalogs_kept``: how many.
+    """
 
     on_failure: str = "refuse"
     directory: Path | None = None
+    catalogs: str = "keep"
+    catalogs_kept: int = CATALOGS_KEPT
 
 
 @frozen(kw_only=True)
@@ -54,11 +65,12 @@ class CatalogSettings:
 class Settings:
     """Everything a policy holds besides its rules.
 
-    ``limits`` is handed to the reader of statements as it stands (max_bytes, max_tokens, max_depth); what
-    is not in it keeps the reader's default.
+    ``environment``: where it runs, "" where the file does not say. ``limits`` is handed to the reader of
+    statements as it stands (max_bytes, max_tokens, max_depth); what is not in it keeps the reader's default.
     """
 
     enforce: bool = True
+    environment: str = ""
     identity: Identity | None = None
     services: frozenset[str] = frozenset()
     masking: MaskingSettings = MaskingSettings()

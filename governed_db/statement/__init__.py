@@ -1,6 +1,7 @@
 """WHAT: facts from PostgreSQL's own grammar, without looking at any database."""
 
 from governed_db.statement.facts import (
+    WRITES,
     Access,
     Effect,
     EffectKind,
@@ -14,6 +15,7 @@ from governed_db.statement.normalise import normalise
 from governed_db.statement.reader import read, reread, unread
 
 __all__ = [
+    "WRITES",
     "Access",
     "Effect",
     "EffectKind",

@@ -4,9 +4,10 @@ The rule. A condition *restricts* when it follows from its form alone that it sa
 row of the target:
 
 - a column of the target ``=`` something fixed, ``IN`` a list of fixed things, ``= ANY`` of a fixed array
-  or of a sub-select, ``BETWEEN`` fixed bounds, ``LIKE`` a literal pattern that is more than wildcards,
+  or of a sub-select, ``BETWEEN`` fixed bounds, ``LIKE`` a literal pattern with a letter or digit in it,
   ``IS NULL``, ``IS NOT DISTINCT FROM`` something fixed, ``&&``, ``@>`` something that is not empty;
-- a column ``<``, ``<=``, ``>``, ``>=`` something fixed: how much that leaves is for row caps to say;
+- a column ``<``, ``<=``, ``>``, ``>=`` something fixed that leaves something out (``ends.py``: not
+  ``id > 0`` nor ``made_at < '9999-12-31'``); how much it leaves is for row caps to say;
 - a boolean column by itself, negated, or ``IS TRUE``/``FALSE``/``UNKNOWN``;
 - ``WHERE CURRENT OF``, ``WHERE false``; ``EXISTS`` of a sub-select whose own WHERE restricts the target;
 - an AND of which one part restricts; an OR of which every part does and which does not take a column
@@ -20,6 +21,8 @@ equality ``lower(c)``, ``c ->> 'key'`` and their kin. Never the whole row, nor t
 cannot be the row's own column, and a column of another relation. The target's table can come up again
 there, and every row meets itself: for ``=`` one value of it is fixed, and rows of it that are limited or
 restricted themselves; for ``<`` and ``>`` nothing of it is (all of it is below its greatest).
+A column that the target refers to by a foreign key holds every value there is, unless its rows are
+restricted, too: a join with the whole parent, or ``IN`` all of its keys, leaves nothing out.
 
 Everything else is unproven: ``<>``, ``NOT IN``, ``IS NOT NULL``, ``NOT EXISTS``, ``ALL``, ``x = x``, regular
 expressions, patterns in parameters, functions of columns, names that could mean another relation's
@@ -42,6 +45,7 @@ from governed_db.statement.constants import (
     lists_all,
     truth,
 )
+from governed_db.statement.ends import leaves_all, lists_span
 from governed_db.statement.fixed import BOUND, DEPTH, MEMBERS, VALUE, Place, Proof
 from governed_db.statement.nodes import Body, literal, strings, unwrap
 from governed_db.statement.sources import Columns, CTEs, Target, flatten, is_simple, with_own
@@ -161,7 +165,9 @@ class _Conditions(Place):
         left, right, sign = body.get("lexpr", {}), body.get("rexpr", {}), names[-1]
         if kind in ("AEXPR_LIKE", "AEXPR_ILIKE"):
             pattern = literal(right)
-            holds = sign.startswith("!") == negated and pattern is not None and pattern.strip("%_")
+            # Every e-mail address has an @, every uuid a hyphen: a sign alone says nothing.
+            says = pattern is not None and any(c.isalnum() for c in pattern)
+            holds = says and sign.startswith("!") == negated
             return POINT if holds and self.column(left, depth, ordered=True) else None
         if kind in ("AEXPR_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN", "AEXPR_NOT_BETWEEN_SYM"):
             return self.between(left, right, depth) if ("NOT" in kind) == negated else None
@@ -202,7 +208,9 @@ class _Conditions(Place):
         ordered = sign != "="
         for here, there, side in ((left, right, sign), (right, left, _MIRRORED[sign])):
             name = self.column(here, depth, ordered=ordered)
-            if not name or (ordered and is_end(there)):
+            if not name or (ordered and (is_end(there) or leaves_all(side, name, here, there))):
+                continue
+            if not ordered and self.meets_all(name, there, depth):
                 continue
             if self.fixed(there, depth, frozenset({name}), BOUND if ordered else use):
                 said = None if ordered else truth(there)
@@ -230,6 +238,8 @@ class _Conditions(Place):
         if name:
             held = all(self.fixed(b, depth, frozenset({name}), BOUND) for b in bounds)
             held = held and not any(is_end(b) for b in bounds)
+            ends = zip((">=", "<="), bounds, strict=True)
+            held = held and not all(leaves_all(sign, name, left, b) for sign, b in ends)
             return POINT if held else None
         return self.best(self.compare(s, left, b, depth) for s, b in zip((">=", "<="), bounds, strict=True))
 
@@ -247,6 +257,8 @@ class _Conditions(Place):
             )
         name = self.column(left, depth)
         if not name or not all(self.fixed(i, depth, frozenset({name}), VALUE) for i in items):
+            return None
+        if lists_span(left, items):
             return None
         truths = {truth(i) for i in items}
         if None in truths:
@@ -272,7 +284,7 @@ class _Conditions(Place):
             return None
         if not self.result_is_fixed(select, frozenset(tested), depth + 1, BOUND if ordered else MEMBERS):
             return None
-        if not ordered and lists_all(select):
+        if not ordered and (lists_all(select) or any(self.holds_all(n, select, depth) for n in tested)):
             return None
         return frozenset({(tested[0], names[-1][0])}) if ordered else POINT
 

@@ -7,6 +7,7 @@ names as they were written; what the names mean in one database is for ``catalog
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from attrs import field, frozen
@@ -88,10 +89,10 @@ class RelationRef:
 class FunctionRef:
     """One place in the text that calls a function by name, however the call is written.
 
-    ``how``: "call" (also ``(x).f`` and ``alias.f`` candidates, and SQL/JSON constructors, which are plain
-    calls on servers older than the grammar: then ``certain`` is False, the catalog decides what it is),
-    "operator", "cast" (``name`` is the type's), "tablesample", "default" for constructs that the
-    grammar turns into calls (EXTRACT, AT TIME ZONE, CURRENT_USER, ...).
+    ``how``: "call" (also ``(x).f`` and ``alias.f`` candidates: then ``certain`` is False, the catalog
+    decides what it is), "constructor" (SQL/JSON and MERGE_ACTION(), which are plain calls on servers older
+    than the grammar, and never ``certain``), "operator", "cast" (``name`` is the type's), "tablesample",
+    "default" for constructs that the grammar turns into calls (EXTRACT, AT TIME ZONE, CURRENT_USER, ...).
     """
 
     schema: str | None
@@ -166,7 +167,7 @@ class Statement:
     normalised: str = ""
     summary: str = ""
 
-    @property
+    @cached_property
     def writes(self) -> bool:
         """Whether any effect changes rows."""
         return any(e.kind in WRITES for e in self.effects)
@@ -198,6 +199,9 @@ class Statement:
 
 WRITES = frozenset({EffectKind.INSERT, EffectKind.UPDATE, EffectKind.DELETE, EffectKind.MERGE})
 """Effects that change rows and that row caps therefore count."""
+
+CAPPED = WRITES | {EffectKind.COPY_FROM}
+"""Effects that a rule can cap: those, and rows that COPY brings in, which are counted as they are sent."""
 
 UPSERT = "by ON CONFLICT DO UPDATE"
 """The note of the UPDATE that an INSERT does beside itself, counted by its tag."""

@@ -32,6 +32,9 @@ Proof = frozenset[tuple[str, str]]
 DEPTH = 60
 """Conditions nested deeper than people write them are not proven."""
 
+_LEVELS = 3
+"""Joins through foreign keys of foreign keys that are followed; further ones are taken for whole tables."""
+
 BUDGET = 500_000
 """Nodes looked at in one proof; the costliest honest statement is a list of 150,000 constants."""
 
@@ -197,6 +200,67 @@ class Place:
             nested=True,
         )
         return "part" if there.all_of(there.where, False, 0) is not None else "same"
+
+    def meets_all(self, name: str, node: Body, depth: int) -> bool:
+        """Say whether every row finds its own value of a foreign key in what ``node`` takes from its parent.
+
+        A join with the whole table that a column refers to leaves out nothing but NULL.
+        """
+        kind, body = unwrap(node)
+        if self.columns is None or kind not in ("ColumnRef", "SubLink"):
+            return False
+        if kind == "SubLink":
+            array = body.get("subLinkType") == "ARRAY_SUBLINK"
+            return array and self.holds_all(name, body.get("subselect", {}), depth)
+        names = strings(body.get("fields"))
+        for alias, (source_kind, source) in self.sources.items():
+            qualified = len(names) > 1 and names[-2] == alias
+            bare = len(names) == 1 and (source_kind != "RangeVar" or names[0] in self.columns_of(source))
+            if (qualified or bare) and self.source_holds_all(name, names[-1], alias, depth):
+                return True
+        return False
+
+    def source_holds_all(self, name: str, column: str, alias: str | None, depth: int) -> bool:
+        """Say the same of one source."""
+        kind, source = self.sources[alias]
+        if kind != "RangeVar" or is_cte(source, self.ctes):
+            return self.holds_all(name, {kind: source}, depth, alias)
+        assert self.columns is not None
+        for parent, key in self.columns.parents(self.target.name, name):
+            if key != column or not Target(parent, parent.name).is_table(source):
+                continue
+            if alias is None or self.level >= _LEVELS:
+                return True
+            there = evolve(
+                self,
+                target=Target(parent, alias),
+                sources={k: v for k, v in self.sources.items() if k != alias},
+                standings={},
+                level=self.level + 1,
+                nested=True,
+            )
+            if there.all_of(there.where, False, depth) is None:
+                return True
+        return False
+
+    def holds_all(self, name: str, node: Body, depth: int, alias: str | None = None) -> bool:
+        """Say whether a query may return every value of what a column of the target refers to."""
+        if self.columns is None:
+            return False
+        for parent, _ in self.columns.parents(self.target.name, name):
+            there = evolve(self, target=Target(parent, parent.name), standings={}, level=self.level + 1)
+            if not reads(node, there.target, self.ctes, self.budget):
+                continue
+            if self.level >= _LEVELS:
+                return True
+            held = (
+                there.bounded(node, depth)
+                if alias is None
+                else there.source_is_bounded(alias, unwrap(node), depth)
+            )
+            if not held:
+                return True
+        return False
 
     # -- expressions
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from attrs import field, frozen
 
+from governed_db.locks import lock
+from governed_db.statement import hints
 from governed_db.statement.lexer import KIND_NAMES, NAME, Token
 from governed_db.statement.limits import Unreadable
 from governed_db.statement.nodes import words
@@ -20,7 +23,7 @@ INLINE_DEPTH = 200
 """Trees up to this many levels are read on the caller's own stack: they take some 40 KiB of it."""
 
 _STACK_BYTES = 16 << 20  # address space, not memory; the default of a musl libc would be 128 KiB
-_stack_size_lock = threading.Lock()
+_stack_size_lock = lock(sys.modules[__name__], "_stack_size_lock")
 
 
 @frozen
@@ -119,10 +122,13 @@ def _syntax(message: str, position: int, text: str, tokens: list[Token]) -> Unre
         word = text[here.start : here.end].upper()
         near = word if here.kind == NAME and word in RESERVED else KIND_NAMES[here.kind]
     where = f" at character {position + 1}, near {near}" if position >= 0 else ""
+    if "\n" in text and position >= 0:
+        where += f" ({hints.line_and_column(text, position)})"
+    other = hints.dialect(text, position, tokens) if position >= 0 else ""
     return Unreadable(
         "statement.syntax",
         f"PostgreSQL's grammar cannot read the statement: {said}{where}",
-        "correct the statement; only text that can be read can be judged",
+        f"correct the statement{': ' + other if other else ''}; only text that can be read can be judged",
         position,
     )
 

@@ -29,17 +29,21 @@ class Unreadable(Exception):  # noqa: N818 - it says what the text is; the error
         reason: what is wrong, with the limit and the figure; holds nothing of the text's literals.
         remedy: what would pass instead.
         position: characters from the start of the text, -1 where there is none.
+        retryable: whether the same text can pass later, on another connection or in another transaction.
     """
 
-    def __init__(self, rule: str, reason: str, remedy: str, position: int = -1) -> None:
+    def __init__(
+        self, rule: str, reason: str, remedy: str, position: int = -1, retryable: bool = False
+    ) -> None:
         super().__init__(reason)
         self.rule = rule
         self.reason = reason
         self.remedy = remedy
         self.position = position
+        self.retryable = retryable
 
-    def __reduce__(self) -> tuple[type[Unreadable], tuple[str, str, str, int]]:
-        return type(self), (self.rule, self.reason, self.remedy, self.position)
+    def __reduce__(self) -> tuple[type[Unreadable], tuple[str, str, str, int, bool]]:
+        return type(self), (self.rule, self.reason, self.remedy, self.position, self.retryable)
 
 
 def _positive(_: object, attribute: Attribute[int], value: int) -> None:

@@ -221,7 +221,7 @@ def json(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
         arguments = 1
     elif kind == "MergeSupportFunc":
         arguments = 0
-    reading.function((name,), arguments, "call", body.get("location", -1), certain=False)
+    reading.function((name,), arguments, "constructor", body.get("location", -1), certain=False)
     return below(kind, body, scope)
 
 

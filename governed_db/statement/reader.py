@@ -157,3 +157,21 @@ def _first_byte(raw: dict[str, Any], text: str, tokens: list[Token]) -> int:
         return start  # tokens count characters
     index = bisect_left(tokens, start, key=lambda token: token.start)
     return tokens[index].start if index < len(tokens) else start
+
+
+def facts_of(statement: Statement, node: dict[str, Any]) -> Statement:
+    """Return the facts about one command that stands inside of ``statement``, such as a rule's action."""
+    command: tuple[dict[str, Any], ...] = ({"stmt": node},)
+    found, reading, parts = _facts(statement.text, command, [], None)
+    return Statement(
+        text=statement.text,
+        tree=command,
+        commands=1,
+        tag=parts[0][0] if parts else "",
+        effects=found,
+        relations=tuple(reading.relations),
+        functions=tuple(reading.functions),
+        parameters=reading.parameters,
+        complete=not reading.unknown,
+        incomplete_because=f"not understood: {', '.join(reading.unknown)}" if reading.unknown else "",
+    )

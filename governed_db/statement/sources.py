@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from governed_db.statement.facts import RelationName
 from governed_db.statement.nodes import Body, everything, strings, unwrap
 
-Columns = Callable[[RelationName], frozenset[str] | None]
-"""Answers which columns a relation has; ``None`` where it is not known."""
+Key = tuple[RelationName, str]
+"""A column of a relation."""
+
+
+@frozen
+class Columns:
+    """What a catalog can tell of relations.
+
+    Attributes:
+        of: answers which columns a relation has; ``None`` where it is not known.
+        parents: answers which columns of other relations hold every value of a column, because it is a
+            foreign key to them.
+    """
+
+    of: Callable[[RelationName], frozenset[str] | None]
+    parents: Callable[[RelationName, str], Iterable[Key]] = field(default=lambda _relation, _column: ())
+
+    def __call__(self, name: RelationName) -> frozenset[str] | None:
+        """Return the columns of a relation."""
+        return self.of(name)
+
 
 Sources = dict[str | None, tuple[str, Body]]
 """What a FROM joins, by the name it gives it; several without a name are kept as one."""

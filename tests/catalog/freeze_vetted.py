@@ -1,8 +1,10 @@
-"""Write governed_db/catalog/functions.txt: what the rule lets through on real servers.
+"""Write governed_db/catalog/functions.txt or extensions.txt: what the rules let through on real servers.
 
     python tests/catalog/freeze_vetted.py CONNINFO [CONNINFO ...]
+    python tests/catalog/freeze_vetted.py --extensions CONNINFO [CONNINFO ...]
 
-Give one server of each supported major version (13 to 18), each with a database that nobody has changed.
+Give one server of each supported major version (13 to 18), each with a database that nobody has changed;
+with ``--extensions``, databases in which the extensions can be created, which is done and undone.
 Then read the difference line by line: every new line is a function that callers may use unasked.
 """
 
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from governed_db.catalog import queries, snapshot, vetting
+from governed_db.catalog import extensions, queries, snapshot, vetting
 from governed_db.catalog.model import Catalog
 
 FILE = Path(vetting.__file__).with_name("functions.txt")
@@ -22,6 +24,15 @@ HEADER = """\
 # Written by tests/catalog/freeze_vetted.py from PostgreSQL {versions}; never edited by hand.
 # Functions: volatility (i immutable, s stable, v volatile), name, OIDs of the argument types.
 # Relations: r, name.
+"""
+
+
+EXTENSIONS_FILE = Path(extensions.__file__).with_name("extensions.txt")
+EXTENSIONS_HEADER = """\
+# Functions of extensions that may be called without asking.
+# Written by tests/catalog/freeze_vetted.py from {versions}; never edited by hand.
+# Volatility (i immutable, s stable, v volatile), extension, name, argument types: OIDs of PostgreSQL's own,
+# ~ for any other.
 """
 
 
@@ -58,7 +69,7 @@ def lines(catalog: Catalog) -> set[str]:
         vetting.signature(f)
         for same_name in catalog.functions.values()
         for f in same_name
-        if vetting.by_rule(f) is None
+        if f.extension is None and vetting.by_rule(f) is None
     }
     relations = {
         f"r {r}"
@@ -71,8 +82,54 @@ def lines(catalog: Catalog) -> set[str]:
     return functions | relations
 
 
+def extension_lines(catalog: Catalog) -> set[str]:
+    """Return what the extensions of one database contribute."""
+    return {
+        extensions.signature(f)
+        for same_name in catalog.functions.values()
+        for f in same_name
+        if f.extension is not None and extensions.by_rule(f) is None
+    }
+
+
+def with_extensions(connection: psycopg.Connection) -> tuple[set[str], set[str]]:
+    """Return what every extension that a server offers contributes, and their names and versions."""
+    offered = connection.execute(
+        "SELECT name, default_version FROM pg_available_extensions WHERE name = ANY (%s) ORDER BY name",
+        [sorted(extensions.EXTENSIONS)],
+    ).fetchall()
+    version = connection.info.server_version // 10000
+    with connection.transaction(force_rollback=True):
+        connection.execute("SET LOCAL client_min_messages = 'error'")
+        for name, _ in offered:
+            connection.execute(f'CREATE EXTENSION IF NOT EXISTS "{name}" CASCADE')
+        known = read(connection, queries.DIGEST)[0][0][0]
+        catalog = snapshot.build(
+            read(connection, queries.SNAPSHOT_IN_TRANSACTION), str(known), connection.info.server_version
+        )
+    others = {f"{name} {v}" for name, v in offered if name in ("postgis", "postgis_sfcgal", "vector")}
+    return extension_lines(catalog), {f"PostgreSQL {version}", *others}
+
+
+def freeze_extensions(conninfos: list[str]) -> None:
+    """Ask each server for its extensions."""
+    found: set[str] = set()
+    versions: set[str] = set()
+    for conninfo in conninfos:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            more, named = with_extensions(connection)
+        found |= more
+        versions |= named
+    text = EXTENSIONS_HEADER.format(versions=", ".join(sorted(versions)))
+    ordered = sorted(found, key=lambda line: line.split(" ", 1)[1])
+    EXTENSIONS_FILE.write_text(text + "".join(f"{line}\n" for line in ordered), "utf-8")
+
+
 def main() -> None:
     """Ask each server named on the command line."""
+    if sys.argv[1:2] == ["--extensions"]:
+        freeze_extensions(sys.argv[2:])
+        return
     found: set[str] = set()
     versions = []
     for conninfo in sys.argv[1:]:

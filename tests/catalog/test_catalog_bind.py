@@ -117,6 +117,8 @@ def test_functions_carry_every_candidate(shop: Shop) -> None:
     assert use.vetted
     assert len(use.candidates) > 1  # text and anyrange
     (use,) = shop.bind("SELECT public.initials(c) FROM customers c").functions
+    assert use.vetted  # its body only computes
+    (use,) = shop.bind("SELECT * FROM public.lookup(1)").functions
     assert not use.vetted
     assert use.note
 
@@ -224,7 +226,7 @@ def test_old_and_new_in_returning_from_18_on(shop: Shop) -> None:
 def test_an_older_server_may_call_a_function_where_the_grammar_has_a_node(shop: Shop) -> None:
     functions = dict(shop.catalog.functions)
     (mine,) = functions["initials"]
-    functions["json_scalar"] = (evolve(mine, name="json_scalar"),)
+    functions["json_scalar"] = (evolve(mine, name="json_scalar", definition=None),)
     bound = bind(read("SELECT json_scalar(1)"), evolve(shop.catalog, functions=functions), shop.session)
     assert EffectKind.FUNCTION in {e.kind for e in bound.effects}
 

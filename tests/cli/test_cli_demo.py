@@ -50,7 +50,7 @@ def test_the_story(
         "StatementBlocked: DROP TABLE",
         "ApprovalRequired: DELETE",
         "1 row changed",
-        "It was rolled back",
+        "nothing was run",
         "human:dba-anna reads the request",
         "239 rows changed",
         "nothing is left behind",
@@ -60,7 +60,7 @@ def test_the_story(
     trail = " ".join(out.partition("on record")[2].split())
     for rule in ("reads", "masking.derived", "drop", "unconstrained-changes", "small-changes"):
         assert rule in trail
-    assert "rolled back" in trail
+    assert "governed_db.probe" in trail
     assert "approved by human:dba-anna" in trail
     assert "example." not in trail
     assert "anna%" not in trail

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import psycopg
@@ -18,6 +20,8 @@ from governed_db.cli.shop import load
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(python|toml|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+JUDGING = ("governed-db check", "governed-db policy test", "governed-db policy explain", "governed-db harden")
 
 _LIBPQ = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
 
@@ -56,8 +60,14 @@ def test_every_block_of_the_page_runs(page: Path, shop, monkeypatch, tmp_path, c
 
 def run_console(text: str) -> None:
     for line in text.splitlines():
-        command = line.removeprefix("$ ")
-        if command.startswith("governed-db check"):
-            assert main(shlex.split(command)[1:]) != 1
+        command, _, file = line.removeprefix("$ ").partition(" > ")
+        if command.startswith(JUDGING):
+            out = io.StringIO()
+            with redirect_stdout(out):
+                assert main(shlex.split(command)[1:]) != 1
+            if command.startswith("governed-db policy test"):
+                assert " 0 do not" in out.getvalue()
+            if file:
+                Path(file).write_text(out.getvalue())
         elif command.startswith("export "):
             os.environ.update([command.removeprefix("export ").split("=", 1)])

@@ -53,6 +53,20 @@ def governor(tmp_path: Path) -> Iterator[Governor]:
     made.close()
 
 
+@pytest.fixture
+def trusting(tmp_path: Path) -> Iterator[Governor]:
+    """A policy that lets triggers run whose code cannot be looked into."""
+    policy = tmp_path / "trusting.toml"
+    policy.write_text(
+        'extends = "standard"\n[[rule]]\nid = "our-triggers"\nthen = "allow"\nbecause = "we wrote them"\n'
+        'when = { effects = ["function"], notes = ["a trigger of the table runs *"] }\n'
+    )
+    policy.chmod(0o600)
+    made = Governor.load(policy, state_dir=tmp_path)
+    yield made
+    made.close()
+
+
 @pytest.fixture(params=["sync", "async"])
 def flavour(request: pytest.FixtureRequest) -> Flavour:
     return Flavour(request.param)
@@ -422,18 +436,19 @@ def _trigger(dsn: str, trigger: str, level: str, when: str = "") -> None:
     with psycopg.connect(dsn, autocommit=True) as plain:
         plain.execute(
             "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS"
-            f" $$BEGIN RAISE {level} 'row %', NEW.email; RETURN NEW; END$$;"
+            " $$DECLARE mail text; BEGIN EXECUTE 'SELECT max(email) FROM custom' || 'ers' INTO mail;"
+            f" RAISE {level} 'row %', mail; RETURN NEW; END$$;"
             f"CREATE {trigger} UPDATE ON customers {when} FOR EACH ROW EXECUTE FUNCTION tell()"
         )
 
 
 @pytest.mark.parametrize("where", ["id = 1", "id < 2"])
 @pytest.mark.parametrize("how", ["execute", "executemany", "pipeline"])
-def test_notices_do_not_quote_masked_columns(dsn, governor, where, how):
+def test_notices_do_not_quote_masked_columns(dsn, trusting, where, how):
     _trigger(dsn, "TRIGGER t BEFORE", "NOTICE")
     heard: list[Any] = []
     query = f"UPDATE customers SET n = 1 WHERE {where}"
-    with governed_db.connect(dsn, governor=governor, identity=AGENT, autocommit=True) as conn:
+    with governed_db.connect(dsn, governor=trusting, identity=AGENT, autocommit=True) as conn:
         conn.add_notice_handler(lambda diagnostic: heard.append(diagnostic.message_primary))
         if how == "execute":
             conn.execute(query)
@@ -447,11 +462,11 @@ def test_notices_do_not_quote_masked_columns(dsn, governor, where, how):
 
 @pytest.mark.parametrize("where", ["id = 1", "id < 2"])
 @pytest.mark.parametrize("how", ["commit", "autocommit", "transaction", "tpc", "pipeline"])
-def test_deferred_errors_do_not_quote_masked_columns(dsn, governor, where, how):
+def test_deferred_errors_do_not_quote_masked_columns(dsn, trusting, where, how):
     _trigger(dsn, "CONSTRAINT TRIGGER t AFTER", "EXCEPTION", "DEFERRABLE INITIALLY DEFERRED")
     query = f"UPDATE customers SET n = 1 WHERE {where}"
 
-    conn = governed_db.connect(dsn, governor=governor, identity=AGENT, autocommit=how == "autocommit")
+    conn = governed_db.connect(dsn, governor=trusting, identity=AGENT, autocommit=how == "autocommit")
 
     def run() -> None:
         if how == "transaction":
@@ -605,7 +620,8 @@ def test_the_first_statement_of_a_transaction_is_recorded_within_it(conn, govern
     found = [
         e for e in reader.read(tmp_path / "journal") if e["kind"] == "intent" and e["who"]["subject"] == "bot"
     ]
-    assert [e["what"]["text"] for e in found] == ["BEGIN", "SELECT $1", "SELECT $1", "COMMIT"]
+    texts = [e["what"]["text"].partition(";")[0] for e in found]
+    assert texts == ["BEGIN", "SELECT $1", "SELECT $1", "COMMIT"]
     transactions = [e.get("where", {}).get("transaction") or e.get("transaction") for e in found[1:]]
     assert transactions[0]
     assert len(set(transactions)) == 1

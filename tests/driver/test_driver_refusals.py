@@ -229,8 +229,8 @@ async def test_the_caller_of_a_statement_is_whoever_acts_then(things, governor, 
             await do(conn.execute("SELECT 2"))
         await do(conn.execute("SELECT 3"))
     said = [(e["who"]["subject"], e["what"]["text"]) for e in journal(governor) if e["kind"] == "intent"]
-    mine = [s for s in said if s[0] != "governed_db"]
-    assert mine == [
+    mine = [(who, text.partition(";")[0]) for who, text in said if who != "governed_db"]
+    assert [s for s in mine if not s[1].startswith("SET LOCAL")] == [
         ("copilot", "BEGIN"),
         ("copilot", "SELECT $1"),
         ("anna", "SELECT $1"),
@@ -253,6 +253,6 @@ async def test_a_write_that_stream_cannot_count_is_refused_on_record(server, thi
     async with Flavour(name).connect(things, governor=governor, identity=AGENT) as conn:
         before = len(server.statements())
         with pytest.raises(errors.StatementBlocked, match="stream"):
-            await send(conn, "UPDATE things SET label = 'x' WHERE id > 0 RETURNING id", "stream")
+            await send(conn, "UPDATE things SET label = 'x' WHERE id > 5 RETURNING id", "stream")
         assert server.statements()[before:] == []
     assert [e["kind"] for e in journal(governor) if e["who"]["subject"] == "copilot"] == ["refusal"]

@@ -10,14 +10,14 @@ import time
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from masking_columns import OIDS, catalog_of, load
 
 from governed_db.catalog.bound import Source
-from governed_db.catalog.model import Catalog, Column, Relation, Type
-from governed_db.errors import PolicyError
-from governed_db.masking.classify import classify
+from governed_db.catalog.model import Catalog, Column, ForeignKey, Relation, Type
+from governed_db.masking.classify import classify, stale
 from governed_db.masking.names import singular, tokens
 
 CREDENTIALS = {"PASSWORD", "AUTH_TOKEN", "API_KEY", "ENCRYPTION_KEY", "SECRET"}
@@ -246,13 +246,60 @@ def test_overrides_win_both_ways_and_reach_names_with_dots() -> None:
     assert (found[odd].label, found[odd].confidence) == ("SECRET", 1.0)
 
 
-def test_an_override_for_no_column_names_the_nearest() -> None:
-    catalog, _ = catalog_of([{"table": "public.customers", "column": "email", "type": "text"}])
-    with pytest.raises(PolicyError, match=r"public\.customers\.email$") as caught:
-        classify(catalog, {"public.customer.emial": None})
-    assert caught.value.rule == "masking.overrides"
-    with pytest.raises(PolicyError):
-        classify(Catalog(version="", server_version=16, relations={}, functions={}, types={}), {"a.b.c": "X"})
+def test_a_stale_override_is_told_and_only_its_relation_is_closed() -> None:
+    rows = [
+        {"table": "public.customers", "column": "city", "type": "text"},
+        {"table": "public.customers", "column": "rating", "type": "int4"},
+        {"table": "public.orders", "column": "total", "type": "int4"},
+    ]
+    catalog, (city, rating, total) = catalog_of(rows)
+    overrides = {"public.customers.nick": "SECRET", "public.customers.rating": None, "a.b.c": "X"}
+    found = classify(catalog, overrides)
+    assert found[city].label == "SECRET"
+    assert rating not in found  # another override settles it
+    assert total not in found
+    gone, elsewhere = stale(catalog, overrides)
+    assert (gone.path, str(gone.relation), gone.nearest) == (
+        "public.customers.nick",
+        "public.customers",
+        "public.customers.city",
+    )
+    assert "Every column of public.customers is masked" in str(gone)
+    assert (elsewhere.path, elsewhere.relation) == ("a.b.c", None)
+    assert stale(catalog, {"public.customers.city": "X"}) == ()
+    empty = Catalog(version="", server_version=16, relations={}, functions={}, types={})
+    assert classify(empty, {"a.b.c": "X"}) == {}
+    assert "nearest" not in str(stale(empty, {"a.b.c": "X"})[0])
+
+
+def test_foreign_keys_hand_sensitivity_on() -> None:
+    rows = [
+        {"table": "public.customers", "column": "id", "type": "int4"},
+        {"table": "public.customers", "column": "email", "type": "text"},
+        {"table": "public.orders", "column": "placed_by", "type": "text"},
+        {"table": "public.orders", "column": "buyer", "type": "int4"},
+        {"table": "public.items", "column": "of_order", "type": "text"},
+    ]
+    catalog, (number, email, placed_by, buyer, of_order) = catalog_of(rows)
+
+    def key(column: Source, referenced: Source) -> ForeignKey:
+        return ForeignKey(
+            name="k",
+            relation=column.relation,
+            columns=(column.column,),
+            referenced=referenced.relation,
+            referenced_columns=(referenced.column,),
+        )
+
+    keys = (key(of_order, placed_by), key(placed_by, email), key(buyer, number))
+    catalog = evolve(catalog, foreign_keys=keys)
+    found = classify(catalog)
+    assert {found[s].label for s in (email, placed_by, of_order)} == {"EMAIL_ADDRESS"}
+    assert "foreign key" in found[of_order].because
+    assert buyer not in found
+    # What the policy cleared hands nothing on, and takes nothing.
+    assert set(classify(catalog, {"public.orders.placed_by": None})) == {email}
+    assert set(classify(catalog, {"public.customers.email": None})) == set()
 
 
 def test_every_answer_says_why_and_how_sure() -> None:

@@ -11,7 +11,7 @@ from governed_db.catalog.bound import Bound, RelationUse
 from governed_db.catalog.model import Relation
 from governed_db.identity.model import NOBODY, Identity
 from governed_db.policy import Policy, Verdict, preset
-from governed_db.policy.decide import SEVERITY
+from governed_db.policy.answers import SEVERITY
 from governed_db.policy.model import Request
 from governed_db.policy.parts import milliseconds
 from governed_db.statement.facts import Access, Effect, EffectKind, RelationRef

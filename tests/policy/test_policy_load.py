@@ -109,6 +109,18 @@ def test_an_unknown_key_is_an_error_anywhere(key: str) -> None:
     known |= {"kind", "subject", "group", "issuer", "verified", "dir", "derived", "unmasked", "columns"}
     known |= {"strategies", "extends", "enforce", "services", "rule", "masking", "limits", "audit", "catalog"}
     known |= {"days", "from", "to", "zone"}
+    known |= {
+        "functions",
+        "database",
+        "environment",
+        "budget",
+        "who",
+        "over",
+        "count",
+        "catalogs",
+        "example",
+        "test",
+    }
     if key in known:
         return
     places = [

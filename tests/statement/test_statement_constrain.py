@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from governed_db.statement import EffectKind, RelationName, read, reread
+from governed_db.statement.sources import Columns
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "statement_constrained.jsonl"
 CASES = [json.loads(line) for line in CORPUS.read_text().splitlines()]
@@ -53,16 +54,44 @@ def columns(name: RelationName) -> frozenset[str] | None:
 def test_a_catalog_tells_names_apart(sql: str, by_text: bool, by_catalog: bool) -> None:
     statement = read(sql)
     assert [e.constrained for e in statement.effects] == [by_text]
-    again = reread(statement, columns)
+    again = reread(statement, Columns(columns))
     assert [e.constrained for e in again] == [by_catalog]
     assert [(e.kind, e.target, e.location) for e in again] == [
         (e.kind, e.target, e.location) for e in statement.effects
     ]
 
 
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("USING orders o WHERE o.order_id = t.id", False),
+        ("USING orders o WHERE t.id = o.order_id AND o.state = 'x'", True),
+        ("USING orders o WHERE t.id = o.order_id AND t.t_id = 3", True),
+        ("USING orders o WHERE t.t_id = o.order_id", True),
+        ("USING (SELECT * FROM orders) o WHERE t.id = o.order_id", False),
+        ("USING (SELECT * FROM orders WHERE state = 'x') o WHERE t.id = o.order_id", True),
+        ("WHERE id IN (SELECT order_id FROM orders)", False),
+        ("WHERE id IN (SELECT order_id FROM orders WHERE state = 'x')", True),
+        ("WHERE id = ANY (ARRAY(SELECT order_id FROM orders))", False),
+        ("WHERE id = (SELECT max(order_id) FROM orders)", True),
+        ("WHERE EXISTS (SELECT 1 FROM orders o WHERE o.order_id = t.id)", False),
+        ("WHERE EXISTS (SELECT 1 FROM orders o WHERE o.order_id = t.id AND o.state = 'x')", True),
+    ],
+)
+def test_the_whole_table_that_a_foreign_key_refers_to_restricts_nothing(where: str, expected: bool) -> None:
+    def parents(name: RelationName, column: str) -> list[tuple[RelationName, str]]:
+        refers = (name.name, column) == ("t", "id")
+        return [(RelationName(None, "orders"), "order_id")] if refers else []
+
+    (effect,) = (
+        e for e in reread(read(f"DELETE FROM t {where}"), Columns(columns, parents)) if e.kind == "delete"
+    )
+    assert effect.constrained is expected
+
+
 def test_a_select_is_not_read_again() -> None:
     statement = read("SELECT 1")
-    assert reread(statement, columns) is statement.effects
+    assert reread(statement, Columns(columns)) is statement.effects
 
 
 # Atoms over one integer column, with what they are true of, to compare proofs with the truth.
