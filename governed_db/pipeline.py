@@ -364,10 +364,13 @@ def over_cap(run: Run, whole: Call, rows: int, cap: int, seat: Seat) -> Approval
     """Make the error for a guarded run that was rolled back because it touched ``rows`` rows."""
     assert run.decision is not None
     assert run.statement is not None
+    beside = (
+        ", those that it set off elsewhere included" if run.known is not None and run.known.beside else ""
+    )
     decision = run.decision.replace(
         verdict=Verdict.NEEDS_APPROVAL,
         rule=run.decision.rule,
-        reason=f"{run.statement.tag} touched {rows} rows; this caller may write {cap} without"
+        reason=f"{run.statement.tag} touched {rows} rows{beside}; this caller may write {cap} without"
         " approval. It was rolled back",
         remedy=f"narrow the WHERE to at most {cap} rows, or have the request approved and run it again",
         retryable=True,

@@ -239,8 +239,10 @@ WITHHELD = {
 SECRET_COLUMNS = {
     "pg_catalog.pg_foreign_server": frozenset({"srvoptions"}),
     "pg_catalog.pg_subscription": frozenset({"subconninfo"}),
+    "pg_catalog.pg_stat_activity": frozenset({"query"}),
 }
-"""Withheld relations of which these columns alone are: psql's ``\\d`` of a foreign table reads the others."""
+"""Withheld relations of which these columns alone are: psql's ``\\d`` of a foreign table reads the others.
+Who is connected, and since when, is no secret; the text of their statements is."""
 
 _STATEMENT_TEXTS = frozenset({"pg_stat_statements", "pg_stat_monitor"})
 
