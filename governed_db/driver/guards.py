@@ -10,7 +10,7 @@ from psycopg import errors as e
 from psycopg import pq
 from psycopg.abc import PQGen
 
-from governed_db import pipeline
+from governed_db import measured
 from governed_db.driver import counting, probe, returned, sparing
 from governed_db.driver.timeouts import commands, guarding
 from governed_db.errors import GovernanceError
@@ -102,7 +102,7 @@ def enter(cursor: GovernedCursor, asked: Asked, cap: int, whole: Call) -> PQGen[
     try:
         stays = block.keep or not block.opened
         if cap != NO_CAP and stays and any(r.bound is not None and writes_later(r.bound) for r, _ in asked):
-            raise pipeline.would_write_later(first, whole, seat=cursor._seat)
+            raise measured.would_write_later(first, whole, seat=cursor._seat)
         if cap != NO_CAP:
             block, told = yield from _measured(cursor, block, asked, cap, whole)
             block = yield from _looked(cursor, block, asked, cap, measured=told)
@@ -164,14 +164,14 @@ def _measured(
             return (yield from _open(cursor, budget_of(first))), False
         total += rows
         if total > cap:
-            raise pipeline.would_exceed(first, whole, cap, seat)
+            raise measured.would_exceed(first, whole, cap, seat)
         if first.decision is not None and first.decision.restricts:
             spares = yield from probe.spares(seat, made, first.identity, values, cap)
             if spares is None:
                 yield from undo(cursor, block)
                 return (yield from _open(cursor, budget_of(first))), False
             if not spares:
-                raise pipeline.would_touch_every_row(first, whole, made.target, seat)
+                raise measured.would_touch_every_row(first, whole, made.target, seat)
     return block, True
 
 
@@ -249,9 +249,9 @@ def guarded(
         yield from seat.drain()
         rows = yield from count(cursor, block, runs)
         if rows > cap:
-            raise pipeline.over_cap(runs[0], whole, rows, cap, seat)
+            raise measured.over_cap(runs[0], whole, rows, cap, seat)
         if block.targets and (name := (yield from sparing.all_of(seat, runs[0], block.targets))):
-            raise pipeline.touched_every_row(runs[0], whole, name, seat)
+            raise measured.touched_every_row(runs[0], whole, name, seat)
         for run, results in held:
             if cursor._execmany_returning is not False:
                 returned.judge(state, run, results, state.held, seat)
@@ -303,7 +303,7 @@ def settle(cursor: GovernedCursor, run: Run, whole: Call) -> PQGen[None]:
     try:
         rows = yield from count(cursor, block, [run])
         if rows > run.guard:
-            raise pipeline.over_cap(run, whole, rows, run.guard, cursor._seat)
+            raise measured.over_cap(run, whole, rows, run.guard, cursor._seat)
     except BaseException as error:
         yield from leave(cursor, block, error)
         raise
