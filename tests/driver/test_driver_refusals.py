@@ -256,3 +256,13 @@ async def test_a_write_that_stream_cannot_count_is_refused_on_record(server, thi
             await send(conn, "UPDATE things SET label = 'x' WHERE id > 5 RETURNING id", "stream")
         assert server.statements()[before:] == []
     assert [e["kind"] for e in journal(governor) if e["who"]["subject"] == "copilot"] == ["refusal"]
+
+
+@flavours
+async def test_a_check_is_not_answered_by_another_governors_policy(things, governor, tmp_path, name):
+    other = Governor.preset("readonly", state_dir=tmp_path / "other")
+    async with Flavour(name).connect(things, governor=governor, identity=AGENT) as conn:
+        ask = other.check if name == "sync" else other.acheck
+        with pytest.raises(ValueError, match="another governor"):
+            await do(ask("SELECT 1", connection=conn))
+    other.close()
