@@ -8,8 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from governed_db.testing import EmbeddedPostgres
+
+# The same examples in every run, so that what passed passes; HYPOTHESIS_PROFILE=explore looks for new ones.
+# A slow machine is no defect: nothing here is timed.
+settings.register_profile(
+    "repeat", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 _numbers = itertools.count(1)
 
