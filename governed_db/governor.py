@@ -222,9 +222,9 @@ class Governor:
                 _log.warning("%s: %s", self.policy.name, each)
                 self.trail.event("policy.stale", setting=f"masking.columns.{each.path}", reason=str(each))
 
-    def plan(self, bound: Bound, catalog: Catalog) -> MaskPlan:
-        """Return what has to be masked in the rows of ``bound``."""
-        return masking.plan(bound, catalog, self.sensitive(catalog), self.policy.strategies)
+    def plan(self, bound: Bound, catalog: Catalog, caller: Identity) -> MaskPlan:
+        """Return what has to be masked in the rows of ``bound`` for ``caller``."""
+        return masking.plan(bound, catalog, self.sensitive(catalog), self.policy.terms(caller))
 
     # -- catalogs, shared by the connections to one database
 

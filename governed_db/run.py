@@ -39,6 +39,17 @@ class Call:
     formats: Sequence[int] | None = field(default=None, repr=False)  # of the values; None: all text
 
 
+@define(eq=False)
+class Sending:
+    """What is sent in the place of a call: the same meaning over masked values, or with tokens resolved.
+
+    It can hold values that nobody may see, so that it is no part of records, messages or approvals.
+    """
+
+    text: bytes = field(repr=False)
+    params: Sequence[Buffer | None] | None = field(default=None, repr=False)
+
+
 @define(kw_only=True, eq=False)
 class Known:
     """What stays true of one text for one standing: cached, because none of it depends on the moment.
@@ -132,6 +143,7 @@ class Run:
     known: Known | None = field(default=None, repr=False)
     block: Any = None  # what a guarded write runs inside of
     intent: object = None  # the trail's own handle
+    sending: Sending | None = field(default=None, repr=False)  # None: what was asked for
     started: int = field(factory=time.monotonic_ns)
     rows_returned: int = 0
     rows_affected: int = 0

@@ -14,7 +14,7 @@ from governed_db.catalog.bind import bind
 from governed_db.catalog.bound import Bound, Source
 from governed_db.catalog.model import Catalog, Session
 from governed_db.catalog.snapshot import build
-from governed_db.masking.model import MaskPlan, Sensitivity, Strategy
+from governed_db.masking.model import MaskPlan, Sensitivity, Strategy, Terms, Treatment
 from governed_db.masking.plan import plan
 from governed_db.statement import read
 
@@ -77,7 +77,12 @@ SENSITIVE = {
     "public.watched.email": "EMAIL_ADDRESS",
 }
 
-STRATEGIES = {"EMAIL_ADDRESS": Strategy.PARTIAL, "PHONE_NUMBER": Strategy.REDACT}
+TERMS = Terms(
+    treatments={
+        "EMAIL_ADDRESS": Treatment(strategy=Strategy.PARTIAL),
+        "PHONE_NUMBER": Treatment(strategy=Strategy.REDACT),
+    }
+)
 
 
 @frozen(repr=False)
@@ -95,7 +100,7 @@ class Shop:
         return bind(read(sql), self.catalog, self.session)
 
     def plan(self, bound: Bound) -> MaskPlan:
-        return plan(bound, self.catalog, self.sensitive, STRATEGIES)
+        return plan(bound, self.catalog, self.sensitive, TERMS)
 
     def name(self, source: Source) -> str:
         """Write a source as the corpora do: ``public`` left out, ``pg_temp`` for our temporary schema."""

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 from attrs import evolve
 
-from governed_db.catalog.bound import Bound, ColumnUse, Output, RelationUse, Use
+from governed_db.catalog.bound import Bound, ColumnUse, Output, RelationUse
 from governed_db.catalog.columns import column_uses
 from governed_db.catalog.commands import UNTOLD, command, query
 from governed_db.catalog.consequences import consequences
@@ -67,7 +67,7 @@ def _bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
         relations=tuple(_with_kin(catalog, use) for use in found.relations),
         functions=tuple(found.functions),
         outputs=outputs,
-        uses=tuple(Use(u.source, u.clause, place(u.location), u.sink) for u in ctx.uses),
+        uses=tuple(evolve(u, location=place(u.location)) for u in ctx.uses),
         unknown=tuple(ctx.unknown),
         complete=statement.complete and not ctx.incomplete,
         incomplete_because=statement.incomplete_because or ctx.incomplete,

@@ -39,18 +39,41 @@ class Output:
 
 
 @frozen
+class Operand:
+    """A value that the caller gives: parameter ``$n``, or a constant of the text (``parameter`` 0).
+
+    ``location`` is where it stands in the text, in characters.
+    """
+
+    parameter: int
+    location: int
+
+
+@frozen
+class Stored:
+    """A value that the caller gives, written into a column as it is."""
+
+    sink: Source
+    operand: Operand
+
+
+@frozen
 class Use:
     """A column used for something other than being handed out plainly.
 
     ``clause`` is how a person would call the place: "WHERE", "JOIN ... ON", "ORDER BY", "GROUP BY",
     "HAVING", "DISTINCT", "UNION", "an expression in the select list", "a whole-row reference", "count()",
     "SET email", ... ``sink`` is the column that its value is stored in, where nothing else becomes of it.
+    ``nullness``: all that is told of the value is whether it is NULL. ``operands``: it is compared for
+    equality with these alone.
     """
 
     source: Source
     clause: str
     location: int
     sink: Source | None = None
+    nullness: bool = False
+    operands: tuple[Operand, ...] = ()
 
 
 @frozen
@@ -111,6 +134,7 @@ class Bound:
         columns: the columns read and set; ``None`` where they cannot be told.
         writes_beside: rows are or may be written by something other than the command itself: a trigger, a
             rule, a function, a foreign key. The command tag does not count these.
+        stored: values of the caller that are written as they are, and where; others may be written too.
         rows: an upper bound of the rows each write touches, proven by text and keys; ``None``: not bounded.
     """
 
@@ -127,3 +151,4 @@ class Bound:
     catalog_version: str = ""
     columns: tuple[ColumnUse, ...] | None = None
     writes_beside: bool = False
+    stored: tuple[Stored, ...] = ()

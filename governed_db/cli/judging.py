@@ -109,7 +109,7 @@ class Judge:
             return ()
         if request is None or request.bound is None or catalog is None:
             return ()
-        return self.governor.plan(request.bound, catalog).masks
+        return self.governor.plan(request.bound, catalog, caller).masks
 
 
 def _somewhere(policy: Policy, environment: str) -> Policy:

@@ -208,7 +208,7 @@ class Seat:
         if governor.masks(caller):
             assert self.catalog is not None
             sensitive = governor.sensitive(self.catalog)
-            plan = self._fetch_plan(statement, caller) or governor.plan(bound, self.catalog)
+            plan = self._fetch_plan(statement, caller) or governor.plan(bound, self.catalog, caller)
         settled = all(effect.kind in _MOVES_NOTHING for effect in bound.effects)
         return Known(
             statement=statement,

@@ -1,7 +1,16 @@
 """MASK: sensitive columns found, planned for and hidden as they load."""
 
 from governed_db.masking.classify import Stale, classify, stale
-from governed_db.masking.model import OPEN, ColumnMask, MaskPlan, Refusal, Sensitivity, Strategy
+from governed_db.masking.model import (
+    OPEN,
+    ColumnMask,
+    MaskPlan,
+    Refusal,
+    Sensitivity,
+    Strategy,
+    Terms,
+    Treatment,
+)
 from governed_db.masking.plan import plan
 from governed_db.masking.transforms import DEFAULT_STRATEGIES, default_strategy, mask_value
 
@@ -14,6 +23,8 @@ __all__ = [
     "Sensitivity",
     "Stale",
     "Strategy",
+    "Terms",
+    "Treatment",
     "classify",
     "default_strategy",
     "mask_value",

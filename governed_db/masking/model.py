@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from attrs import field, frozen
@@ -15,15 +16,73 @@ class Strategy(StrEnum):
     REDACT = "redact"
     NULLIFY = "nullify"
     PARTIAL = "partial"
+    PSEUDONYM = "pseudonym"
+    TOKEN = "token"  # noqa: S105 - the name of a strategy
+    DATE_SHIFT = "date_shift"
+    GENERALISE = "generalise"
+    BUCKET = "bucket"
+    FAKE = "fake"
+    FORMAT_PRESERVING = "format_preserving"
+
+
+@frozen(kw_only=True)
+class Treatment:
+    """A strategy with what it needs to know.
+
+    Attributes:
+        strategy: what becomes of a value.
+        days: of DATE_SHIFT: how far a date may move, either way.
+        width: of BUCKET: how wide a bucket is, in the column's own unit.
+        keep: of GENERALISE: how much is kept: leading characters of a text, digits of a number, or
+            the part of a date ("year", "month") as 1 or 2.
+        locale: of FAKE: Faker's name of the language.
+    """
+
+    strategy: Strategy = Strategy.REDACT
+    days: int = 30
+    width: int = 10
+    keep: int = 1
+    locale: str = "en_US"
+
+
+REDACTED = Treatment()
+
+
+@frozen(kw_only=True)
+class Terms:
+    """What a policy says to one caller about columns that are masked for it.
+
+    Attributes:
+        treatments: by label; labels that are not in it are redacted.
+        redacts: whether a statement that computes with a masked column runs over redacted values;
+            otherwise it is refused.
+        equality: labels whose columns may be compared for equality with values that the caller gives.
+        resolves: whether tokens that the caller gives back become the values they stand for.
+        writes: whether columns that the caller reads masked may be written at all.
+    """
+
+    treatments: Mapping[str, Treatment] = field(factory=dict)
+    redacts: bool = False
+    equality: frozenset[str] = frozenset()
+    resolves: bool = False
+    writes: bool = True
+
+    def treatment(self, label: str) -> Treatment:
+        """Return what becomes of values of ``label``."""
+        return self.treatments.get(label, REDACTED)
 
 
 @frozen(kw_only=True)
 class Sensitivity:
-    """Why a column counts as sensitive. ``label`` is a Google DLP infoType or one of ours ("SECRET")."""
+    """Why a column counts as sensitive. ``label`` is a Google DLP infoType or one of ours ("SECRET").
+
+    ``basis`` says which evidence spoke: "policy", "comment", "type", "name", "table", "lineage", "values".
+    """
 
     label: str
     confidence: float
     because: str
+    basis: str = "name"
 
 
 ANYTHING = "PII"
@@ -37,9 +96,15 @@ class ColumnMask:
     index: int
     name: str  # relation.column, for records and messages
     label: str
-    strategy: Strategy
+    treatment: Treatment
     sources: frozenset[Source] = field(repr=False)
     type_oid: int = 0  # of the source column, base type of a domain
+    max_length: int = 0  # characters of a varchar(n) or char(n); 0: no limit
+
+    @property
+    def strategy(self) -> Strategy:
+        """What becomes of its values."""
+        return self.treatment.strategy
 
 
 @frozen(kw_only=True)

@@ -13,20 +13,33 @@ from governed_db.catalog.bound import Bound, Output, Source
 from governed_db.catalog.context import memo
 from governed_db.catalog.model import Catalog, Relation
 from governed_db.catalog.views import closure, unchanged
-from governed_db.masking.model import ANYTHING, ColumnMask, MaskPlan, Refusal, Sensitivity, Strategy
+from governed_db.masking.model import (
+    ANYTHING,
+    REDACTED,
+    ColumnMask,
+    MaskPlan,
+    Refusal,
+    Sensitivity,
+    Strategy,
+    Terms,
+)
 from governed_db.statement.facts import EffectKind
 
 UNTOLD = "a result whose columns cannot be told"
 
 # From the one that shows least: what a column with several labels is masked by.
-_STRICTEST = (Strategy.NULLIFY, Strategy.REDACT, Strategy.PARTIAL)
+_STRICTEST = (
+    Strategy.NULLIFY, Strategy.REDACT, Strategy.TOKEN, Strategy.PSEUDONYM, Strategy.FAKE,
+    Strategy.FORMAT_PRESERVING, Strategy.DATE_SHIFT, Strategy.BUCKET, Strategy.GENERALISE, Strategy.PARTIAL,
+)  # fmt: skip
+_SHOWS_NOTHING = frozenset({Strategy.NULLIFY, Strategy.REDACT})
 
 
 def plan(
     bound: Bound,
     catalog: Catalog,
     sensitive: Mapping[Source, Sensitivity],
-    strategies: Mapping[str, Strategy],
+    terms: Terms,
 ) -> MaskPlan:
     """Return the plan for ``bound``.
 
@@ -40,7 +53,7 @@ def plan(
         bound: a statement against ``catalog``.
         catalog: the snapshot it was bound against.
         sensitive: columns of tables, and of views where a view's own column was recognised.
-        strategies: by label; labels that are not in it are redacted.
+        terms: what the policy says to the caller.
     """
     if not sensitive:
         return MaskPlan(origins=_origins(bound))
@@ -53,13 +66,13 @@ def plan(
         if not labelled:
             continue
         if output.plain:
-            masks.append(_mask(index, output, labelled, tell, strategies))
+            masks.append(_mask(index, output, labelled, tell, terms))
         else:
             refusals.update(dict.fromkeys(_computed(output, labelled, tell)))
     used: dict[Refusal, None] = {}
     for use in bound.uses:
         for base, why in tell.reasons(use.source):
-            if use.sink is not None and _hidden(use.sink, why, tell, strategies):
+            if use.sink is not None and _hidden(use.sink, why, tell, terms):
                 continue
             used[
                 Refusal(column=tell.name(base), label=why.label, clause=use.clause, location=use.location)
@@ -93,31 +106,34 @@ def _mask(
     output: Output,
     labelled: list[tuple[Source, Source, Sensitivity]],
     tell: _Teller,
-    strategies: Mapping[str, Strategy],
+    terms: Terms,
 ) -> ColumnMask:
-    def strategy(why: Sensitivity) -> Strategy:
-        return strategies.get(why.label, Strategy.REDACT)
+    def strictness(why: Sensitivity) -> int:
+        return _STRICTEST.index(terms.treatment(why.label).strategy)
 
-    handed, base, why = min(labelled, key=lambda entry: (_STRICTEST.index(strategy(entry[2])), entry[1]))
-    chosen = strategy(why)
-    if chosen is Strategy.PARTIAL and not all(unchanged(tell.catalog, source) for source, _, _ in labelled):
-        chosen = Strategy.REDACT  # what a view computed has another shape: a part of it may be all of it
+    handed, base, why = min(labelled, key=lambda entry: (strictness(entry[2]), entry[1]))
+    chosen = terms.treatment(why.label)
+    if chosen.strategy is not Strategy.NULLIFY and not all(
+        unchanged(tell.catalog, source) for source, _, _ in labelled
+    ):
+        chosen = REDACTED  # what a view computed has another shape: a part of it may be all of it
     return ColumnMask(
         index=index,
         name=tell.name(base),
         label=why.label,
-        strategy=chosen,
+        treatment=chosen,
         sources=output.sources,
         type_oid=tell.type_oid(handed),
+        max_length=tell.max_length(handed),
     )
 
 
-def _hidden(sink: Source, stored: Sensitivity, tell: _Teller, strategies: Mapping[str, Strategy]) -> bool:
+def _hidden(sink: Source, stored: Sensitivity, tell: _Teller, terms: Terms) -> bool:
     """Return whether ``sink`` is known to hold what is stored in it, and shows none of it, however made."""
     labels = {why.label for _, why in tell.reasons(sink)}
     if stored.label not in labels and ANYTHING not in labels:
         return False
-    return all(strategies.get(label, Strategy.REDACT) is not Strategy.PARTIAL for label in labels)
+    return all(terms.treatment(label).strategy in _SHOWS_NOTHING for label in labels)
 
 
 def _computed(
@@ -225,6 +241,14 @@ class _Teller:
         relation = self.catalog.relations[source.relation]
         column = next((c.name for c in relation.columns if c.number == source.column), "*")
         return f"{relation}.{column}"
+
+    def max_length(self, source: Source) -> int:
+        """Return how many characters a varchar(n) or char(n) holds, 0 for any number and for other types."""
+        relation = self.catalog.relations.get(source.relation)
+        columns = relation.columns if relation is not None else ()
+        modifier = next((c.type_modifier for c in columns if c.number == source.column), -1)
+        # varchar and bpchar keep the length plus four bytes of header in it (PostgreSQL's varchar.c).
+        return modifier - 4 if modifier > 4 and self.type_oid(source) in (1042, 1043) else 0
 
     def type_oid(self, source: Source) -> int:
         """Return the type of a column, the base type of a domain; 0 where it is not known."""

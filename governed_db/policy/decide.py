@@ -42,7 +42,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from governed_db.identity.model import Identity, standing
-from governed_db.masking.model import Strategy
+from governed_db.masking.model import Terms, Treatment
 from governed_db.policy.answers import SEVERITY, Answer, answer_of, estimable, of_capping, remedy_of, writes
 from governed_db.policy.budgets import BudgetRule, allowance
 from governed_db.policy.examples import Suite
@@ -159,8 +159,12 @@ class Policy:
         """The ``[catalog]`` section."""
         return self.settings.catalog
 
+    def terms(self, caller: Identity) -> Terms:
+        """Return what the policy says to ``caller`` about masked columns."""
+        return self.settings.masking.terms(caller, self.settings.services)
+
     @property
-    def strategies(self) -> Mapping[str, Strategy]:
+    def strategies(self) -> Mapping[str, Treatment]:
         """Label to masking strategy, as far as the policy says."""
         return self.settings.masking.strategies
 

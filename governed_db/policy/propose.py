@@ -335,8 +335,8 @@ def _settings(needs: Needs, base: Policy | None) -> Iterator[str]:
             yield f"{value(column_key(column))} = {value(label if label is not None else False)}"
     if base is not None and base.strategies:
         yield "\n[masking.strategies]"
-        for label, strategy in sorted(base.strategies.items()):
-            yield f"{label} = {value(strategy.value)}"
+        for label, treatment in sorted(base.strategies.items()):
+            yield f"{label} = {value(treatment.strategy.value)}"
     yield ""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve, fields_dict
 
 from governed_db.identity.model import Identity, Kind
-from governed_db.masking.model import Strategy
+from governed_db.masking.model import Strategy, Treatment
 from governed_db.policy.patterns import split_column
 from governed_db.policy.read_rules import read_identity, string, strings, typed
 from governed_db.policy.settings import AuditSettings, CatalogSettings, MaskingSettings, Settings
@@ -136,7 +136,7 @@ def _columns(doc: Document, value: Any) -> dict[str, str | None]:
     return columns
 
 
-def _strategies(doc: Document, value: Any) -> dict[str, Strategy]:
+def _strategies(doc: Document, value: Any) -> dict[str, Treatment]:
     path = ("masking", "strategies")
     strategies = {}
     for label, word in typed(doc, path, value, dict, "a table of labels").items():
@@ -144,7 +144,7 @@ def _strategies(doc: Document, value: Any) -> dict[str, Strategy]:
             doc.fail((*path, label), 'a label is written in capitals, such as "EMAIL_ADDRESS"')
         if not isinstance(word, str) or word not in {*Strategy}:
             doc.fail((*path, label), f"unknown strategy; known here: {', '.join(Strategy)}")
-        strategies[label] = Strategy(word)
+        strategies[label] = Treatment(strategy=Strategy(word))
     return strategies
 
 

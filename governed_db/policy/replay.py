@@ -128,7 +128,7 @@ class Bench:
             except PolicyError:
                 return None, "the policy names a column that the database did not have then"
             self._sensitive[catalog.version] = sensitive
-        return masking.plan(known.bound, catalog, sensitive, self.policy.strategies), ""
+        return masking.plan(known.bound, catalog, sensitive, self.policy.terms(known.identity)), ""
 
 
 def worlds(known: Facts, policies: Sequence[Policy]) -> Iterator[Facts]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from governed_db.identity.model import Identity
-from governed_db.masking.model import Strategy
+from governed_db.masking.model import Terms, Treatment
 from governed_db.policy.rules import IdentityCondition
 
 
@@ -22,14 +22,30 @@ class MaskingSettings:
         unmasked: who reads unmasked.
         columns: ``schema.relation.column``, unquoted, to the label somebody gave it, or to ``None`` for
             "not sensitive".
-        strategies: label to strategy.
+        strategies: label to what becomes of its values.
+        equality: labels whose columns may be compared for equality with values that a caller gives.
+        lookups: who may give a token back for the value it stands for.
+        write: "allow" or "refuse": whether callers may write columns that they read masked.
     """
 
     on: bool = True
     derived: str = "refuse"
     unmasked: tuple[IdentityCondition, ...] = ()
     columns: Mapping[str, str | None] = field(factory=dict)
-    strategies: Mapping[str, Strategy] = field(factory=dict)
+    strategies: Mapping[str, Treatment] = field(factory=dict)
+    equality: frozenset[str] = frozenset()
+    lookups: tuple[IdentityCondition, ...] = ()
+    write: str = "allow"
+
+    def terms(self, caller: Identity, services: frozenset[str]) -> Terms:
+        """Return what all this says to ``caller``; ``services`` are those that the policy names."""
+        return Terms(
+            treatments=self.strategies,
+            redacts=self.derived == "redact",
+            equality=self.equality,
+            resolves=any(condition.holds(caller, services) for condition in self.lookups),
+            writes=self.write == "allow",
+        )
 
 
 CATALOGS_KEPT = 200

@@ -15,7 +15,7 @@ from governed_db.audit.template import Template, outcome
 from governed_db.catalog.bound import Bound, Output, RelationUse, Source, Use
 from governed_db.catalog.model import Column, Relation
 from governed_db.identity import NOBODY, Identity
-from governed_db.masking.model import ColumnMask, MaskPlan, Strategy
+from governed_db.masking.model import ColumnMask, MaskPlan, Strategy, Treatment
 from governed_db.policy.model import Decision, Verdict
 from governed_db.statement.facts import Access, Effect, EffectKind, RelationName, Statement
 
@@ -158,7 +158,7 @@ def test_masked_columns_views_and_columns_read_are_named(statement: Statement) -
                 index=0,
                 name="people.mail",
                 label="EMAIL_ADDRESS",
-                strategy=Strategy.PARTIAL,
+                treatment=Treatment(strategy=Strategy.PARTIAL),
                 sources=frozenset(),
             ),
         )

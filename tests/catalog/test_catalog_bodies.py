@@ -20,7 +20,7 @@ from governed_db.catalog.bind import bind
 from governed_db.catalog.bodies import MAX_BODIES
 from governed_db.catalog.bound import Bound, Source
 from governed_db.catalog.model import Catalog, Session
-from governed_db.masking.model import Sensitivity
+from governed_db.masking.model import Sensitivity, Terms
 from governed_db.masking.plan import plan
 from governed_db.policy import preset
 from governed_db.policy.model import Decision, Request
@@ -57,7 +57,7 @@ class Database:
 
     def verdict(self, bound: Bound) -> str:
         verdict = str(self.decide(bound).verdict.value)
-        if verdict == "allow" and plan(bound, self.catalog, self.sensitive, {}).refusals:
+        if verdict == "allow" and plan(bound, self.catalog, self.sensitive, Terms()).refusals:
             return "masked"
         return verdict
 

@@ -28,7 +28,7 @@ from psycopg.types.string import TextLoader
 
 from governed_db.driver import loaders
 from governed_db.driver.loaders import SYNTHETIC, install, masking_loader
-from governed_db.masking.model import ColumnMask, Strategy
+from governed_db.masking.model import ColumnMask, Strategy, Treatment
 
 FORMATS = (pq.Format.TEXT, pq.Format.BINARY)
 REDACT, PARTIAL, NULLIFY = Strategy.REDACT, Strategy.PARTIAL, Strategy.NULLIFY
@@ -40,7 +40,7 @@ def mask(index: int = 0, label: str = "SECRET", strategy: Strategy = REDACT, typ
         index=index,
         name=f"t.c{index}",
         label=label,
-        strategy=strategy,
+        treatment=Treatment(strategy=strategy),
         sources=frozenset(),
         type_oid=type_oid,
     )

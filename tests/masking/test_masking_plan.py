@@ -7,11 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from bind_cases import STRATEGIES, Shop, cases, open_shop
+from bind_cases import TERMS, Shop, cases, open_shop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from governed_db.masking.model import MaskPlan, Sensitivity, Strategy
+from governed_db.masking.model import MaskPlan, Sensitivity, Strategy, Terms
 from governed_db.masking.plan import UNTOLD, plan
 
 LINEAGE = cases("bind_lineage.jsonl")
@@ -79,7 +79,7 @@ def test_a_view_that_hands_on_keeps_the_strategy(shop: Shop) -> None:
 
 
 def test_labels_without_a_strategy_are_redacted(shop: Shop) -> None:
-    made = plan(shop.bind("SELECT email FROM customers"), shop.catalog, shop.sensitive, {})
+    made = plan(shop.bind("SELECT email FROM customers"), shop.catalog, shop.sensitive, Terms())
     assert made.masks[0].strategy is Strategy.REDACT
 
 
@@ -90,11 +90,11 @@ def test_a_views_own_column_can_be_sensitive(shop: Shop) -> None:
         )
     }
     bound = shop.bind("SELECT country, n FROM countries")
-    assert [m.name for m in plan(bound, shop.catalog, own, STRATEGIES).masks] == ["public.countries.n"]
+    assert [m.name for m in plan(bound, shop.catalog, own, TERMS).masks] == ["public.countries.n"]
 
 
 def test_nothing_sensitive_needs_no_plan(shop: Shop) -> None:
-    made = plan(shop.bind("SELECT email FROM customers ORDER BY email"), shop.catalog, {}, STRATEGIES)
+    made = plan(shop.bind("SELECT email FROM customers ORDER BY email"), shop.catalog, {}, TERMS)
     assert (made.masks, made.refusals, made.scrub_errors) == ((), (), False)
 
 

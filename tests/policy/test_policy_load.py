@@ -7,7 +7,7 @@ from policy_cases import policy_of
 
 from governed_db.errors import PolicyError
 from governed_db.identity.model import Identity
-from governed_db.masking.model import Strategy
+from governed_db.masking.model import Strategy, Treatment
 from governed_db.policy import PRESETS, load, load_bytes, preset
 
 RULE = '[[rule]]\nid = "a"\nwhen = {{ {when} }}\nthen = "{then}"\nbecause = "so"\n{more}'
@@ -224,7 +224,7 @@ max_age = 0.5
         "public.customers.nickname": "PERSON_NAME",
         "public.Customers.email": None,
     }
-    assert policy.strategies == {"EMAIL_ADDRESS": Strategy.PARTIAL}
+    assert policy.strategies == {"EMAIL_ADDRESS": Treatment(strategy=Strategy.PARTIAL)}
     assert policy.limits == {"max_bytes": 1000}
     assert policy.audit.on_failure == "continue"
     assert policy.audit.directory == Path("/var/lib/journal")

@@ -59,7 +59,7 @@ class Asker:
         request = governor.asked
         if request is None or request.bound is None or catalog is None:
             return None
-        plan = governor.plan(request.bound, catalog)
+        plan = governor.plan(request.bound, catalog, self.identity)
         return None if plan.refusals else {mask.index: mask.label for mask in plan.masks}
 
 
