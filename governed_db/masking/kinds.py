@@ -94,7 +94,7 @@ _HOLDERS: Final[Mapping[str, frozenset[Kind]]] = {
     **dict.fromkeys(
         (
             "GENDER", "ETHNIC_GROUP", "RELIGION", "SEXUAL_ORIENTATION", "POLITICAL_OPINION", "TRADE_UNION",
-            "MARITAL_STATUS", "NATIONALITY", "HEALTH",
+            "MARITAL_STATUS", "NATIONALITY",
         ),
         _CODED,
     ),
@@ -102,11 +102,21 @@ _HOLDERS: Final[Mapping[str, frozenset[Kind]]] = {
     "SECRET": _KEYS | {Kind.INTEGER},
     "DATE_OF_BIRTH": _TEXTUAL | _NUMBERS | {Kind.DATE, Kind.MOMENT, Kind.BYTES},
     "CREDIT_CARD_EXPIRATION_DATE": _TEXTUAL | _NUMBERS | {Kind.DATE, Kind.MOMENT},
+    "HEALTH": _CODED | {Kind.DECIMAL},
+    "DATE_OF_DEATH": _TEXTUAL | {Kind.DATE, Kind.MOMENT},
+    "PHOTO": frozenset({Kind.BYTES}),  # a text is a path: who opens it needs more than the row
+    "DEVICE_ID": _KEYS | {Kind.INTEGER},
     "LOCATION_COORDINATES": _PLACE,
     "BIOMETRIC": _TEXTUAL | {Kind.BYTES},
 }  # fmt: skip
 _DEFAULT: Final = _TEXTUAL | {Kind.BYTES}  # bytea: encrypted by the application, or a citext of old
-_YES_IS_ENOUGH: Final = frozenset({"hiv", "pregnant", "pregnancy", "disability", "smoker", "behinderung"})
+_YES_IS_ENOUGH: Final = frozenset(
+    {
+        "hiv", "pregnant", "pregnancy", "disability", "smoker", "behinderung", "schwerbehindert", "schwanger",
+        "handicap", "handicape", "discapacidad", "deficiencia", "disabilita", "enceinte", "embarazo",
+        "gravidez", "gravidanza", "zwangerschap", "niepelnosprawnosc", "fumeur", "diabetic", "handicapped",
+    }
+)  # fmt: skip
 
 
 def holds(kind: Kind, label: str, phrase: tuple[str, ...] = ()) -> bool:
@@ -114,6 +124,8 @@ def holds(kind: Kind, label: str, phrase: tuple[str, ...] = ()) -> bool:
     if kind is Kind.BOOLEAN:  # email_verified says nothing of the address; is_pregnant says it all
         return label == "HEALTH" and not _YES_IS_ENOUGH.isdisjoint(phrase)
     # tax_id as a number is the key of a row of taxes. A national id has no such second meaning.
-    if kind in (Kind.INTEGER, Kind.UUID) and phrase[-1:] == ("id",) and label != "NATIONAL_ID":
+    # national_id is one; identity_card_id is the key of a row of identity cards.
+    key = kind in (Kind.INTEGER, Kind.UUID) and phrase[-1:] == ("id",)
+    if key and (label != "NATIONAL_ID" or len(phrase) > 2 or kind is Kind.UUID):
         return False
     return kind in _HOLDERS.get(label, _DEFAULT)

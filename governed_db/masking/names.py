@@ -60,6 +60,7 @@ _SINGULAR: Final = frozenset(
         "news",
         "nos",
         "pass",
+        "pays",
         "plus",
         "process",
         "progress",
@@ -100,6 +101,25 @@ _ABBREVIATIONS: Final = {
     "ts": "timestamp",
     "stat": "status",
     "typ": "type",
+    "amt": "amount",
+    "hm": "home",
+    "wk": "work",
+    "wrk": "work",
+    "yr": "year",
+    "mth": "month",
+    "mo": "month",
+    "cnt": "count",
+    "ind": "flag",
+    "flg": "flag",
+    "pct": "percent",
+    "prod": "product",
+    "dept": "department",
+    "mgr": "manager",
+    "ctry": "country",
+    "cntry": "country",
+    "pt": "patient",
+    "pat": "patient",
+    "dr": "doctor",
     "pwd": "password",
     "passwd": "password",
 }
@@ -110,10 +130,11 @@ def tokens(name: str) -> tuple[str, ...]:
     """Split a name at its underscores, spaces, camel humps and digits; fold accents, case and plurals."""
     plain = unicodedata.normalize("NFKD", name.translate(_LETTERS))
     plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return tuple(_normal(w.lower()) for w in _WORD.findall(plain))
+    return tuple(normal(w.lower()) for w in _WORD.findall(plain))
 
 
-def _normal(word: str) -> str:
+def normal(word: str) -> str:
+    """Return a word written out, in the singular."""
     return _ABBREVIATIONS.get(word) or singular(word)
 
 
@@ -135,9 +156,9 @@ def singular(word: str) -> str:
 
 def phrases(text: str) -> tuple[tuple[str, ...], ...]:
     """Read phrases separated by commas, as the data modules write them."""
-    return tuple(tuple(_normal(w) for w in p.split()) for p in text.split(",") if p.strip())
+    return tuple(tuple(normal(w) for w in p.split()) for p in text.split(",") if p.strip())
 
 
 def words(text: str) -> frozenset[str]:
     """Read words separated by spaces, as the data modules write them."""
-    return frozenset(_normal(w) for w in text.split())
+    return frozenset(normal(w) for w in text.split())

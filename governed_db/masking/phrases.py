@@ -11,18 +11,17 @@ from __future__ import annotations
 from typing import Final
 
 from governed_db.masking.names import phrases, words
+from governed_db.masking.tongues import WORLD
 
 # Said anywhere in a name, these tell what the column holds.
-STRONG: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
-    label: phrases(text)
-    for label, text in {
-        "EMAIL_ADDRESS": """
+_ENGLISH_FIRST: Final[dict[str, str]] = {
+    "EMAIL_ADDRESS": """
             email, e mail, mail address, mailaddress, reply to, courriel, correo, correo electronico,
             mailadresse, mail adresse, mailadres, emailadresse, adresse mail, adresse email, adresse
             electronique, direccion correo, direccion de correo, direccion email, indirizzo mail, indirizzo
             email, endereco email, endereco de email, e mail adres, posta elettronica, poczta, pec, mel
         """,
-        "PHONE_NUMBER": """
+    "PHONE_NUMBER": """
             phone, telephone, mobile, mobile number, cell phone, cellphone, cell number, fax, msisdn,
             whatsapp, telefon, telefonnummer, telefonnr, rufnummer, handy, handynummer, mobilnummer, mobil,
             mobiel, movil, mobiltelefon, mobilfunk, tel, tel number, tel no, tel nr, caller number, callee
@@ -30,18 +29,18 @@ STRONG: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
             movil, celular, cellulare, telefone, telemovel, telefoon, telefoonnummer, gsm, contact number,
             contact no, dialed number, sms number, numero tel, telecopie, komorka, telefonu, facsimile
         """,
-        "FIRST_NAME": """
+    "FIRST_NAME": """
             first name, given name, fore name, forename, fname, vorname, rufname, prenom, primer nombre,
             nombre de pila, primeiro nome, voornaam, imie, jmeno, imya, christian name, prenume
         """,
-        "LAST_NAME": """
+    "LAST_NAME": """
             last name, surname, family name, lname, maiden name, birth name, sur name, nachname,
             familienname, geburtsname, nom de famille, nom famille, nom de naissance, nom naissance, nom
             usage, surname at birth, name at birth, familia, family name at birth, apellido, apellidos,
             cognome, sobrenome, apelido, achternaam, tussenvoegsel, nazwisko, prijmeni, familiya, second
             surname
         """,
-        "PERSON_NAME": """
+    "PERSON_NAME": """
             full name, fullname, middle name, middlename, mname, cardholder, card holder, person name, legal
             person name, account holder name, kontoinhaber, karteninhaber, nombre completo, nome completo,
             nom complet, nome e cognome, volledige naam, naam houder, name of holder, next of kin,
@@ -49,18 +48,18 @@ STRONG: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
             referring provider, attending provider, rendering provider, signatory, signer name, ship to
             name, bill to name
         """,
-        "STREET_ADDRESS": """
+    "STREET_ADDRESS": """
             address, addr, addres, street, strasse, street name, address name, hausnummer, house number,
             house no, anschrift, adresse, adres, adrese, direccion, domicilio, residenza, residence address,
             residential address, calle, indirizzo, endereco, logradouro, rua, straat, straatnaam,
             huisnummer, rue, voie, adressezeile, apartment number, street number, address line, addr line,
             wohnadresse, privatadresse, lieferadresse, rechnungsadresse, ulica, ulice, adresa
         """,
-        "POSTAL_CODE": """
+    "POSTAL_CODE": """
             zip, zip code, zipcode, postal code, postalcode, post code, postcode, postal, plz, postleitzahl,
             code postal, codigo postal, codice postale, codice avviamento postale, kod pocztowy, psc
         """,
-        "DATE_OF_BIRTH": """
+    "DATE_OF_BIRTH": """
             date of birth, birth date, birthdate, birth day, birthday, dob, birth year, year of birth, birth
             month, born on, born at, born, geburtsdatum, geburtstag, gebdatum, gebdat, geb datum, geb dat,
             geburtsjahr, date naissance, date de naissance, fecha nacimiento, fecha de nacimiento, data
@@ -68,43 +67,43 @@ STRONG: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
             nascimento, fecha nac, fec nac, date naiss, geboortedatum, data urodzenia, datum narozeni,
             geboren
         """,
-        "PLACE_OF_BIRTH": """
+    "PLACE_OF_BIRTH": """
             place of birth, birth place, birthplace, birth city, city of birth, geburtsort, ville de
             naissance, ville naissance, pays naissance, ciudad nacimiento, citta nascita, comune nascita,
             lieu de naissance, lieu naissance, lugar de nacimiento, lugar nacimiento, luogo di nascita,
             luogo nascita, naturalidade, local de nascimento, geboorteplaats
         """,
-        "CREDIT_CARD_NUMBER": """
+    "CREDIT_CARD_NUMBER": """
             card number, card no, card num, cardnumber, credit card, creditcard, debit card, cc number, cc
             num, ccnum, cc no, primary account number, kreditkarte, kreditkartennummer, carte bancaire,
             numero carte, numero de carte, tarjeta credito, tarjeta de credito, numero tarjeta, numero de
             tarjeta, carta di credito, numero carta, cartao de credito, cartao credito, numero cartao,
             creditcardnummer, kartennummer, kaartnummer, card pan
         """,
-        "CREDIT_CARD_CVV": """
+    "CREDIT_CARD_CVV": """
             cvv, cvc, cvn, csc, card verification, card security code, security code, prufziffer karte,
             cryptogramme
         """,
-        "CREDIT_CARD_EXPIRATION_DATE": """
+    "CREDIT_CARD_EXPIRATION_DATE": """
             card expiry, card expiration, card exp, card valid thru, cc exp, cc expiry, exp month, exp year,
             expiry month, expiry year, expiration month, expiration year, kartenablauf
         """,
-        "IBAN_CODE": "iban",
-        "SWIFT_CODE": "bic, bic code, swift, swift code, swift bic",
-        "BANK_ACCOUNT_NUMBER": """
+    "IBAN_CODE": "iban",
+    "SWIFT_CODE": "bic, bic code, swift, swift code, swift bic",
+    "BANK_ACCOUNT_NUMBER": """
             bank account, bankaccount, account number, account no, acct no, acct num, acct number,
             kontonummer, bankkonto, bankverbindung, numero compte, numero de compte, compte bancaire, rib,
             numero cuenta, numero de cuenta, cuenta bancaria, clabe, numero conto, conto corrente, conta
             bancaria, conta corrente, numero da conta, rekeningnummer, bankrekening, bban
         """,
-        "BANK_ROUTING_NUMBER": """
+    "BANK_ROUTING_NUMBER": """
             routing number, routing no, aba number, aba routing, sort code, sortcode, bankleitzahl, blz,
             transit number, ifsc, ifsc code, bsb
         """,
-        "US_SOCIAL_SECURITY_NUMBER": """
+    "US_SOCIAL_SECURITY_NUMBER": """
             ssn, social security, social security number, socialsecurity, soc sec, itin
         """,
-        "NATIONAL_ID": """
+    "NATIONAL_ID": """
             national id, nationalid, national identification, national number, national insurance, nin,
             nino, citizen id, citizen number, identity number, identity card, identity document, id card
             number, identification number, government id, govt id, voter id, residence permit, personnummer,
@@ -119,53 +118,53 @@ STRONG: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
             registration, voter number, nat ins, numero secu, secu social, numero de secu, citizen number,
             ni number, social insurance, social insurance number
         """,
-        "TAX_ID": """
+    "TAX_ID": """
             tax id, taxid, tax number, tax no, tax identification, taxpayer id, tin, ein, vat number, vat
             id, vat no, vatin, steuer id, steuerid, steuernummer, steueridentifikationsnummer, ustid, ust
             id, umsatzsteuer id, umsatzsteueridentifikationsnummer, numero fiscal, identifiant fiscal,
             numero tva, nif fiscal, partita iva, piva, cnpj, nit, rut, cuit, cuil, btw nummer, inn, nip, dic
         """,
-        "PASSPORT": """
+    "PASSPORT": """
             passport, passport number, passport no, reisepass, reisepassnummer, passnummer, passeport,
             pasaporte, passaporto, passaporte, paspoort, paspoortnummer, visa number
         """,
-        "DRIVERS_LICENSE_NUMBER": """
+    "DRIVERS_LICENSE_NUMBER": """
             driver license, drivers license, driver licence, drivers licence, driving license, driving
             licence, dl number, dl no, fuhrerschein, fuehrerschein, fuhrerscheinnummer, permis de conduire,
             permis conduire, licencia de conducir, licencia conducir, carnet de conducir, patente guida,
             patente di guida, carta de conducao, rijbewijs
         """,
-        "LICENSE_PLATE": """
+    "LICENSE_PLATE": """
             license plate, licence plate, number plate, plate number, plate no, kennzeichen,
             autokennzeichen, immatriculation, plaque immatriculation, matricula vehiculo, targa, kenteken,
             registration plate, vehicle registration, vehicle plate, car plate, car registration
         """,
-        "VEHICLE_IDENTIFICATION_NUMBER": """
+    "VEHICLE_IDENTIFICATION_NUMBER": """
             vin, vin number, vehicle identification, chassis number, fahrgestellnummer, numero chasis,
             numero telaio
         """,
-        "IP_ADDRESS": """
+    "IP_ADDRESS": """
             ip, ip address, ip addr, ipaddress, ipaddr, ipv 4, ipv 6, remote addr, remote address, client
             ip, source ip, x forwarded for, adresse ip, direccion ip, indirizzo ip, endereco ip
         """,
-        "MAC_ADDRESS": """
+    "MAC_ADDRESS": """
             mac address, mac addr, macaddress, macaddr, mac, bssid, hardware address, bluetooth address
         """,
-        "IMEI_HARDWARE_ID": "imei, meid, esn",
-        "IMSI_ID": "imsi",
-        "SIM_ID": "iccid, sim serial, sim number",
-        "ADVERTISING_ID": "idfa, gaid, aaid, advertising id, ad id device",
-        "MEDICAL_RECORD_NUMBER": """
+    "IMEI_HARDWARE_ID": "imei, meid, esn",
+    "IMSI_ID": "imsi",
+    "SIM_ID": "iccid, sim serial, sim number",
+    "ADVERTISING_ID": "idfa, gaid, aaid, advertising id, ad id device",
+    "MEDICAL_RECORD_NUMBER": """
             mrn, medical record, medical record number, patient number, nhs number, nhs no, chart number,
             patientennummer, numero dossier medical, historia clinica, cartella clinica
         """,
-        "INSURANCE_NUMBER": """
+    "INSURANCE_NUMBER": """
             insurance number, insurance id, insurance no, insurance policy number, health insurance,
             medicare, medicaid, hicn, versichertennummer, versicherungsnummer, verzekeringsnummer,
             polizzennummer, krankenversicherungsnummer, numero assurance, numero mutuelle, numero poliza,
             tessera sanitaria, polisnummer, insurance member
         """,
-        "HEALTH": """
+    "HEALTH": """
             diagnosis, diagnose, diagnostic, diagnostico, diagnosi, diagnoza, icd 10, icd 9, icd 11, icd,
             icd code, allergy, allergie, alergia, medication, medikament, medicament, medicamento, medicine,
             prescription, blood type, blood group, blutgruppe, groupe sanguin, grupo sanguineo, bloedgroep,
@@ -179,82 +178,85 @@ STRONG: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
             sanguin, dietary restriction medical, psychiatric, psychological, rehab, comorbidity, prognosis,
             pathology, radiology finding, hospitalization
         """,
-        "GENDER": """
+    "GENDER": """
             gender, sex, geschlecht, sexe, sexo, genero, sesso, genere, geslacht, plec, gender identity,
             pronoun
         """,
-        "ETHNIC_GROUP": """
+    "ETHNIC_GROUP": """
             ethnicity, ethnic, ethnic group, race, ethnie, etnia, ethnische, raza, razza, raca, caste, tribe
         """,
-        "RELIGION": """
+    "RELIGION": """
             religion, religious, konfession, religione, religiao, geloof, faith, denomination
         """,
-        "SEXUAL_ORIENTATION": """
+    "SEXUAL_ORIENTATION": """
             sexual orientation, sexual preference, sexuality, sexuelle orientierung, orientation sexuelle
         """,
-        "POLITICAL_OPINION": """
+    "POLITICAL_OPINION": """
             political party, political affiliation, political opinion, political view, partei, parti
             politique, partido politico, party affiliation, party registration, party membership
         """,
-        "TRADE_UNION": """
+    "TRADE_UNION": """
             trade union, union member, union membership, gewerkschaft, syndicat, sindicato
         """,
-        "MARITAL_STATUS": """
+    "MARITAL_STATUS": """
             marital status, marital, civil status, relationship status, familienstand, etat civil, situation
             familiale, estado civil, stato civile, burgerlijke staat, stan cywilny, spouse
         """,
-        "NATIONALITY": """
+    "NATIONALITY": """
             nationality, citizenship, staatsangehorigkeit, staatsangehoerigkeit, nationalitat, nationalite,
             nacionalidad, nazionalita, cittadinanza, nacionalidade, nationaliteit, immigration status
         """,
-        "AGE": "age year, customer age, patient age, edad, leeftijd, idade, eta anni",
-        "INCOME": """
+    "AGE": "age year, customer age, patient age, edad, leeftijd, idade, eta anni",
+    "INCOME": """
             salary, wage, income, bonus amount, annual bonus, compensation, pay rate, hourly rate employee,
             payslip, gehalt, lohn, einkommen, bruttogehalt, nettogehalt, salaire, revenu annuel, salario,
             sueldo, nomina mensual, ingreso anual, stipendio, reddito, salaris, inkomen, net worth, gross
             pay, net pay, base pay, take home pay, monthly pay, adjusted gross income, gross income, salaire
             brut, verdienst, vergutung, remuneracion, retribuzione, loonstrook
         """,
-        "CREDIT_SCORE": "credit score, fico, schufa, credit rating, bonitat, bonitaet",
-        "BIOMETRIC": """
+    "CREDIT_SCORE": "credit score, fico, schufa, credit rating, bonitat, bonitaet",
+    "BIOMETRIC": """
             fingerprint template, fingerprint image, biometric, face embedding, face encoding, faceprint,
             iris scan, iris template, retina scan, voiceprint, voice print, facial
         """,
-        "LOCATION_COORDINATES": """
+    "LOCATION_COORDINATES": """
             home lat, home lng, home latitude, home longitude, current lat, current lng, last lat, last lng,
             last known location, geolocation, home location, current location
         """,
-        "USERNAME": """
+    "USERNAME": """
             username, user name, login name, screen name, nick name, nickname, benutzername, nutzername, nom
             utilisateur, nom d utilisateur, pseudo, nombre usuario, nombre de usuario, nome utente, nome de
             usuario, nome usuario, gebruikersnaam, twitter handle, user handle, gamertag, gamer tag, skype,
             telegram, login id
         """,
-        "PASSWORD": """
+    "PASSWORD": """
             password, passwd, pwd, pass word, passphrase, pass phrase, pass hash, pass salt, passcode,
             kennwort, passwort, mot de passe, mot passe, mdp, contrasena, clave acceso, parola, senha,
             palavra passe, wachtwoord, haslo, heslo, parol, crypted pass
         """,
-        "AUTH_TOKEN": """
+    "AUTH_TOKEN": """
             token, jwt, bearer, session key, session cookie, cookie value, session secret, magic link,
             session data, csrf, access code auth, sess, jeton
         """,
-        "API_KEY": """
+    "API_KEY": """
             api key, apikey, access key, accesskey, api token, app key, application key, license key, access
             key id
         """,
-        "ENCRYPTION_KEY": """
+    "ENCRYPTION_KEY": """
             private key, privatekey, encryption key, signing key, secret key, master key, key material, ssh
             key, pgp key, symmetric key, hmac key, aes key, rsa key, private pem, schlussel privat,
             keystore, pkcs 12, wallet seed, seed phrase, mnemonic, data key
         """,
-        "SECRET": """
+    "SECRET": """
             secret, credential, otp, totp, hotp, mfa, two factor, 2 fa, twofactor, recovery code, backup
             code, pin code, pin hash, puk, security answer, security question, secret answer, salt, one time
             code, verification code, zugangsdaten, connection string, security stamp, dsn, database url, db
             url, webhook secret, client secret, shared secret, htpasswd, totp seed
         """,
-    }.items()
+}
+STRONG: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    label: phrases(f"{_ENGLISH_FIRST.get(label, '')}, {WORLD.get(label, '')}")
+    for label in dict.fromkeys((*_ENGLISH_FIRST, *WORLD))
 }
 
 # Too short or too common to be trusted inside a longer name: they must be the whole name, save for
@@ -266,14 +268,18 @@ ALONE: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
             mail, emailid, email id, from address, to address, cc address, bcc address
         """,
         "DATE_OF_BIRTH": "naissance, nacimiento, nascita, nascimento, nasc",
-        "PHONE_NUMBER": "mob, cell, gsm, home number, work number",
+        "PHONE_NUMBER": """
+            mob, cell, gsm, home number, work number, office number, business number, day number, evening
+            number, ph, a number, b number, callee, calling, called
+        """,
         "STREET_ADDRESS": "line 1, line 2, line 3, street 1, street 2, addr 1, addr 2",
         "CREDIT_CARD_NUMBER": "pan, card",
         "CREDIT_CARD_EXPIRATION_DATE": "cc exp, exp date card",
+        "NATIONALITY": "nation",
         "NATIONAL_ID": "sin, rg, cf, id number, id no, id card, document number, bi",
         "MEDICAL_RECORD_NUMBER": "mr number",
         "SECRET": "pin, backup pin, pin number",
-        "USERNAME": "login, handle, uname, usr, userid text",
+        "USERNAME": "login, handle, uname",
         "IP_ADDRESS": "client address, remote host, source address, addr ip",
         "AGE": "age",
         "HEALTH": "condition, drug, procedure medical",
@@ -281,12 +287,16 @@ ALONE: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
         "FIRST_NAME": "first, given, second name",
         "LAST_NAME": "last, family",
         "BIOMETRIC": "fingerprint",
+        "TAX_ID": "vat",
+        "PASSWORD": "pass",
+        "PHOTO": "photo, foto, picture, portrait, zdjecie",
     }.items()
 }
 # Of those, the ones that mean it in a table about people only.
 ALONE_PERSON: Final = frozenset(
     phrases("""
-        first, last, given, family, cell, age, condition, drug, pay, handle, fingerprint, card, cf, rg, bi,
+        first, last, given, family, nation, cell, ph, photo, foto, picture, portrait, zdjecie, age,
+        condition, drug, pay, handle, fingerprint, card, cf, rg, bi,
         sin
     """)
 )
@@ -294,12 +304,12 @@ ALONE_PERSON: Final = frozenset(
 WHOLE_PERSON: Final[dict[tuple[str, ...], str]] = {
     phrase: label
     for label, text in {
-        "POSTAL_CODE": "cap, cep, postnummer",
+        "POSTAL_CODE": "cap, cep, cp, postnummer",
         "USERNAME": "login, screenname, handle",
         "LAST_NAME": "nom",
-        "PERSON_NAME": "ename",
+        "PERSON_NAME": "ename, initial",
         "TAX_ID": "rfc, cif, ruc",
-        "INCOME": "nomina, bonus, remuneration, sueldo, sal, agi",
+        "INCOME": "nomina, bonus, ctc, hourly rate, day rate, daily rate, remuneration, sueldo, sal, agi",
         "PASSWORD": "clave, pin sha",
         "LOCATION_COORDINATES": """
             latitude, longitude, lat, lng, lon, location, coordinate, coord, geom, geo point, position gps,
@@ -310,6 +320,8 @@ WHOLE_PERSON: Final[dict[tuple[str, ...], str]] = {
     }.items()
     for phrase in phrases(text)
 }
+TEXT_ONLY: Final = frozenset(phrases("vat, pass, ph"))
+"""Phrases of ALONE that are an amount or a yes where they are no text."""
 ROWS_ONLY: Final = frozenset({("nom",)})
 """Phrases of WHOLE_PERSON that want a table whose rows are people, not one that people appear in."""
 NEEDS_PERSON: Final = frozenset(
@@ -317,23 +329,47 @@ NEEDS_PERSON: Final = frozenset(
         """
             treatment, therapy, disease, medicine, vaccine, surgery, race, caste, tribe, faith,
             denomination, diagnostic, handicap, genetic, condition, traitement, behandlung, genere, genero,
-            pronoun, compensation, clave acceso, facial
+            pronoun, compensation, dietary restriction, dnr, commercial driver, compl, complem,
+            ph, reg number, pcode, bmi, orzeczenie,
+            apartado, sus, msn, ddn, nick, identification, permit number,
+            tobacco, alcohol, surgical,
+            clave acceso, facial, via, dir, civico, colonia, rx, blood, birth, plate,
+            plaque, placa, placas, chapa, targa, chassi, chassis, injury, lesion, illness, dose, dosage, dx,
+            impairment, medical, political, credo, recapito, terapia, test result, finding, revenu, renta,
+            instagram, discord, facebook, twitter, linkedin, linkedin url, tiktok, snapchat, nonce, cookie,
+            polis, polisa, apolice, polizza, deficiencia, earning, selfie, document scan, attn, pathology,
+            policy number, bairro, complemento, gate adresse, premise, accommodation medical, ingresos,
+            renda, pulse, sym, tessera, habilitacao, odbiorca, titular, titulaire, inhaber, intestatario,
+            registration token, glucose, door code, invite code, subscriber number, batiment, rasa, konf,
+            dictado, device code, user code auth, key hash, server key, host key, visa status, via nome,
+            product key, service key, service number military, dose, fone, alias name
         """
     )
 )
 """Phrases of STRONG that things have as well: an experiment's treatment, a coin's denomination."""
 
+CONNECTORS: Final = words("""
+    de del dei della delle dello di da do dos das du des d of the la le les el los en et y e und and van der
+    den i et
+""")
+"""Words between the words of a phrase that say nothing."""
+
 # What may follow a phrase without changing what the column holds.
 TAIL: Final = words(
     """
-        number no nr num nbr value text raw plain cleartext encrypted enc cipher ciphertext hash hashed
+        number no nr num nbr value text raw plain cleartext encrypted enc crypted cipher ciphertext
+        hash hashed
         digest sha sha256 md5 bcrypt crypt primary secondary home work personal business mobile cell private
+        perso pro priv
         office main alternate alt old new current previous prev last first normalized normalised canonical
         lower upper full masked address addr string str field hex base64 b64 data line code info street
         house apt suite unit billing shipping delivery mailing contact mobil privat geschaftlich de del du
         di da do la le el en et y e of cliente client casa fijo fixe ufficio domicile residence residenza
-        livraison facturation plaintext bytes salt four brut bruto brutto lordo netto neto liquido net gross
-        base monthly annual yearly hourly html day month year date key secret token hint
+        livraison facturation plaintext bytes salt four brut brute bruta bruto brutto lordo lorda
+        netta neta nette liquida mensuel mensuelle mensual mensile annuel annua anual netto neto
+        liquido net gross
+        base amount betrag montant importe kwota monthly annual yearly hourly html day month year
+        date key secret token hint
     """
 )
 # What makes the column about something else: a fact about the thing, not the thing.
@@ -349,7 +385,8 @@ VETO_TAIL: Final = words(
         window frequency campaign subscribed unsubscribed domain footer header body font color theme
         strength complexity schema bucket path region currency iso timezone zone lookup typ tipo art anzahl
         erlaubt bestatigt geprueft verificado verifie last4 queue server host port batch job event log
-        setting config permission role present exist available usage budget
+        relationship relation relacion relacao parentesco lien verhaltnis setting config permission
+        component grade role present exist available usage budget
     """
 )
 # What makes it something else when it stands before: a page_token is not a credential.
@@ -367,13 +404,19 @@ VETO_HEAD: Final[dict[str, frozenset[str]]] = {
     "GENDER": words("product shoe clothing grammatical"),
     "ETHNIC_GROUP": words("horse car running"),
     "PHONE_NUMBER": words("head micro ear"),
-    "SECRET": words("map"),
+    "SECRET": words("map board gpio push safety connector chip led input output port area zip postal"),
+    "BIOMETRIC": words("card cert certificate ssh key file sha content public"),
+    "DEVICE_ID": words("ssh key cert certificate"),
+    "ENCRYPTION_KEY": words("public"),
     "INCOME": words("min minimum max maximum range median"),
 }
+VETO_FIRST: Final = words("tipo type typ is has show hide allow enable require send use statut can")
+"""What makes it a fact about the thing where a name begins with it: ``tipo_documento``, ``has_email``."""
 # Whole phrases that would match one of the above and mean something else.
 HARMLESS: Final = frozenset(
     phrases(
         """
+            in reply to, gift card,
             public key, key prefix, token type, phone code, calling code, dialing code, country code, mobile
             app, mobile version, email template, mac version, mac os, handy man, sex ratio, race condition,
             race track, secret santa, last name day, card last 4, last 4, last four, card brand, card type,
@@ -431,7 +474,8 @@ COMPOUND: Final[dict[str, str]] = {
 }
 NOT_COMPOUND: Final = words("""
         microphone headphone earphone megaphone saxophone xylophone gramophone dictaphone smartphone
-        webaddress ipaddress macaddress automobile snowmobile immobile iphone voicemail
+        personalnummer personalnr webaddress ipaddress macaddress automobile snowmobile immobile
+        iphone voicemail
     """)
 
 LABELS: Final = (*STRONG, "FREE_TEXT", "JSON_PII", "PII", "SENSITIVE")

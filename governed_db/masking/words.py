@@ -12,7 +12,24 @@ PERSON_VALUE: Final = words(
     """
         customer patient employee student cardholder applicant passenger beneficiary guardian physician
         nurse payee consignee plaintiff defendant claimant policyholder tenant landlord kunde klant cliente
-        paciente patiente
+        paciente patiente passenger traveler traveller guest driver attorney lawyer doctor surgeon dentist
+        therapist prescriber witness spouse wife husband father mother son daughter parent child
+        sibling holder
+        titular titulaire inhaber signatory heir debtor creditor borrower lender lessee lessor buyer recipient
+        shipper teacher professor tutor supervisor nominee trustee judge notary insured subscriber resident
+        citizen voter taxpayer donor volunteer contact arzt arztin medecin medico docteur abogado
+        avocat avvocato
+        anwalt rechtsanwalt patient empfanger absender destinataire destinatario remitente mittente expediteur
+        beneficiaire beneficiario begunstigter locataire inquilino inquilina huurder mieter vermieter bailleur
+        lehrer profesor professore docente docent leraar huisarts lekarz pacjent klient odbiorca nadawca
+        pracownik empleado empleada employe mitarbeiter dipendente funcionario funcionaria werknemer student
+        counsel gp examiner ehegatte behandelaar behandler soignant terapeuta intervenant prestataire
+        bearbeiter betreuer alumno
+        alumna eleve studente aluno aluna uczen tutore responsable responsabile responsavel
+        zeuge temoin
+        testigo testimone testemunha getuige swiadek expert gutachter sachbearbeiter anrufer appelant llamante
+        owner cotitular conjoint conyuge coniuge ehepartner padre madre pere mere vater mutter pai mae
+        guarantor burge garant fiador interviewee interviewer inspector officer deceased
     """
 )
 """Nouns that a text column is called by when it holds somebody's name."""
@@ -21,10 +38,24 @@ WHERE_BESIDE: Final = words("""
     live
 """)
 """Words before coordinates that leave them somebody's whereabouts."""
+KEYS: Final = words("id cod codigo codice fk code number key")
+"""What a reference to a row is called by, before or behind what the row is."""
+LOGINS: Final = frozenset(
+    phrases(
+        "user id, uid, user, login id, account, account id, usuario, benutzer, utente, utilisateur, user code"
+    )
+)
+"""What a text beside a password is called that one logs in with."""
 MAIL_FIELDS: Final = frozenset(phrases("to, from, cc, bcc, sender, recipient"))
+MAIL_HEADER: Final = frozenset(phrases("from, to, cc, bcc, subject, reply to, message id"))
+"""Two of these make a table one of messages."""
 MAIL_TABLES: Final = words("email mail message inbox outbox mailbox newsletter")
 ABOUT_ROWS: Final = words("""
-    description content body subject summary history text info reason statement question reply response
+    explanation justification motif motivo avis texte texto testo descripcion descricao descrizione
+    detalle detalhe dettaglio omschrijving uwaga opis precision renseignement freitext hinweis
+    beschreibung
+    detail     description content body subject summary history text info reason statement question
+    reply response
     review
 """)
 """Free text that describes the row itself: of people only where the row is a person or what one said."""
@@ -41,13 +72,21 @@ FREE_TEXT: Final = words(
     """
         request note instruction comment comments description body message bio biography about remark
         feedback reason summary content text subject memo transcript narrative complaint observation
-        anamnesis history question reply response bemerkung bemerkungen notiz notizen kommentar beschreibung
+        anamnesis history detail resume cv curriculum lebenslauf anschreiben motivation
+        verwendungszweck remittance uwaga uwagi opis komentarz tresc anteckning notat obs opm coment
+        observ aantekening aantekeningen toelichting omschrijving vermerk hinweis freitext
+        begrundung erlauterung motif
+        avis precision renseignement texte descripcion detalle motivo anotacion texto descricao
+        detalhe anotacao recado descrizione dettaglio annotazione testo anamnese anamnesi
+        explanation justification annotation info lausunto
+        question reply response bemerkung bemerkungen notiz notizen kommentar beschreibung
         nachricht anmerkung remarque remarques commentaire observacion observaciones observacao observacoes
         comentario nota notas osservazione osservazioni commento messaggio mensaje mensagem opmerking
         opmerkingen notitie bericht letter statement review
     """
 )
 ASIDE: Final = words("""
+    obs opm coment observ
     request note remark comment memo bemerkung notiz anmerkung remarque commentaire observacion comentario
     nota opmerking observacao instruction
 """)
@@ -86,12 +125,35 @@ PERSON: Final = words(
         proprietaire locataire beneficiaire destinataire destinatario remitente mittente empfanger absender
         maestro profesor professore insegnante docente doctor friend colleague relative dependent heir
         trustee executor respondent interviewee subscriber follower signee signer requestor approver
-        submitter uploader creator human individual principal username admin operator rider courier
+        submitter uploader creator human individual principal username admin operator rider courier bewerber
+        auftraggeber ansprechperson vertreter antragsteller zeuge schueler student azubi lieferkunde besteller
+        empfaenger begunstigter erbe vormund geschadigter halter kaufer verkaufer vermittler
+        candidat demandeur
+        tuteur temoin titulaire responsable commanditaire acheteur vendeur expediteur emprunteur preteur
+        collaborateur membre parrain filleul souscripteur voyageur chauffeur conducteur postulante candidato
+        titular tutor testigo comprador vendedor remitente huesped invitado conductor pasajero trabajadora
+        alumna empleada afiliado asegurado inquilino propietario socia hijo requerente testemunha comprador
+        motorista passageiro hospede inquilino colaborador servidor segurado eleitor morador aluna filho
+        candidata intestatario richiedente testimone acquirente venditore autista passeggero ospite inquilino
+        collaboratore assicurato genitore figlio socio allievo sollicitant aanvrager getuige koper verkoper
+        bestuurder reiziger gast huurder verhuurder verzekerde ouder kind lid deelnemer verzekerden kandydat
+        wnioskodawca swiadek kupujacy sprzedawca kierowca pasazer gosc najemca wlasciciel ubezpieczony rodzic
+        dziecko czlonek uczestnik uzytkownik uczen odbiorca nadawca lekarz pacjent anbieter kund
+        kunder anstalld
+        ansatt bruker medlem elev larare lege lakare opposant tiers adresat holder party pax
+        traveler traveller
+        lodger boarder apprentice intern alumnus alumni scholar learner faculty preparer filer spouse nominee
+        grantor grantee assignor payor remitter depositor shareholder stakeholder director proprietor proposer
+        policyowner injured offender arrestee juror parolee detainee refugee asylum settler pensioner retiree
+        gp ctc ehegatte ehegattin survivor decedent patron fiance partnerin lebensgefahrte
+        angehoriger angehorige familienmitglied
     """
 )
 # Tables in which people write to each other or are written about, whatever they are called.
 SPEECH: Final = words("""
-    claim email mail inbox message chat conversation ticket support complaint encounter visit consultation
+    incident accident grievance investigation
+    comment claim email mail inbox message chat conversation ticket support complaint encounter visit
+    consultation
     appointment call enquiry inquiry referral case interview leave sms thread survey counseling admission
     discharge nachricht termin cita mensaje rendezvous
 """)
@@ -114,7 +176,7 @@ NAME_BESIDE: Final = words(
     """
         full legal real birth preferred complete complet completo display first contact shipping billing
         ship bill to emergency de du del do da di la le der des van of the on card account attending
-        treating referring primary secondary delivery invoice mailing home 1 2 3 alternate alt signature
+        treating referring primary secondary delivery invoice mailing home 1 2 3 alternate alt other signature
         responsible responsavel responsable next new old original phonetic kana kanji romaji latin native
         sur nom
     """
@@ -180,3 +242,44 @@ JSON_KEYS: Final = _FIELD_WORDS | frozenset(
     w for ps in STRONG.values() for p in ps for w in p if not w.isdigit()
 )
 """Words that keys of a JSON object may be made of to be shown: what fields are called."""
+
+TABLE_AFFIX: Final = words("""
+    t tbl tab table tabs f d dim fact fct fact stg stage staging mst mstr master v vw view mv raw hist
+    history arch
+    archive archived entity data info information record list detail bak backup tmp temp stamm
+    stammdaten daten db
+    main base basic basis core app sys mdl wp auth res erp crm ods dwh lnk link hub sat mart snapshot current
+    active aktiv active actif activo ativo attivo new old all profile account
+""")
+"""Words of a table's name that say how it is kept, or which application it belongs to."""
+SAYS_SO: Final = words(
+    "author sender reporter assignee commenter poster requester uploader submitter autor auteur autore"
+)
+"""Roles that are a person's name where people are in the table; elsewhere, they are a book's."""
+NOT_OF_PERSON: Final = words("""
+    is has can smtp imap ftp db sql api web mail user http https rpc sender type kind default max min
+    num total no
+    product device software app oauth server service by for per
+""")
+"""Words before a role that make it an account, a program, a question or a number."""
+CLINICAL: Final = words("""
+    obs medical health lab laboratory encounter consultation prescription medication allergy immunization
+    vaccination diagnosis
+    condition observation vital symptom procedure treatment therapy clinical pathology radiology surgery
+    ordonnance consultation receta diagnostico befund diagnose verordnung rezept medikation prescrizione
+    referto
+    recept behandeling prescricao exame examen wizyta badanie recepta problem
+""")
+"""A table of these is of what patients have, or are given for it."""
+CLINICAL_FIELDS: Final = words("""
+    result value finding interpretation abnormal reason sig instruction reaction drug medicine substance
+    impression indication complaint assessment symptom outcome wert ergebnis resultat resultado valor valeur
+    risultato uitslag wynik allergen vaccine
+""")
+"""What columns of such a table are called that hold it."""
+
+KNOWN: Final = frozenset().union(
+    PERSON, NAME, FREE_TEXT, PROFILE, SPEECH, THINGS, FREE_TEXT_BESIDE, WHERE_BESIDE, NAME_BESIDE, JSON_KEYS,
+    PERSON_VALUE, MAIL_TABLES,
+)  # fmt: skip
+"""Every word that is read as it stands."""
