@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from types import MethodType
 from typing import Any, Final
 
@@ -27,29 +27,34 @@ from psycopg.adapt import Transformer as _Transformer
 from psycopg.types import TypesRegistry
 
 from governed_db.locks import lock
-from governed_db.masking.model import ColumnMask, Strategy
+from governed_db.masking.keys import Keyring
+from governed_db.masking.model import KEYED, ColumnMask, Strategy, Treatment
+from governed_db.masking.neutral import TEXT_OIDS, WIRE
 from governed_db.masking.transforms import DEPENDS, constant, mask_value
+from governed_db.masking.wire import FromWire, Quicker, from_wire
 
 SYNTHETIC: Final = 2**32
 """The first OID that no PostgreSQL type can have (``Oid`` is an unsigned 32-bit integer)."""
 
 _UNKNOWN: Final = 0  # InvalidOid: psycopg keeps the loader of types it does not know under it
 
-_Key = tuple[str, Strategy, int, pq.Format, type[Loader] | None]
+_Key = tuple[Treatment, str, int, int, str, pq.Format, type[Loader] | None]
 _entries: dict[_Key, tuple[int, type[Loader]]] = {}
 _lock = lock(sys.modules[__name__])
 
 
-def masking_loader(mask: ColumnMask, base: type[Loader]) -> type[Loader]:
+def masking_loader(mask: ColumnMask, base: type[Loader], keys: Keyring | None = None) -> type[Loader]:
     """Return a loader class that yields the masked value of what ``base`` would load.
 
     ``mask.type_oid`` is the type of the values; the class has the format of ``base``. Where every value
-    gets the same mask, ``base`` is not called at all.
+    gets the same mask, psycopg's own loader is not called at all. A loader that the application registered is
+    given the mask to load instead of the value, for text and wherever every value gets the same mask; what
+    it cannot load is ``None`` then. For other types and strategies it sees the value, inside this process.
 
-    The loader raises :class:`psycopg.DataError` where ``base`` raises anything, without the value, the
-    error of ``base`` or a frame that holds either.
+    The loader raises :class:`psycopg.DataError` where ``base`` raises anything over a value, without the
+    value, the error of ``base`` or a frame that holds either.
     """
-    return _entry(mask.label, mask.strategy, mask.type_oid, base.format, base)[1]
+    return _entry(mask, mask.type_oid, base.format, base, keys)[1]
 
 
 def install(
@@ -58,6 +63,7 @@ def install(
     result_types: Sequence[int],
     format: pq.Format,
     masks: Sequence[ColumnMask],
+    keys: Keyring | None = None,
 ) -> None:
     """Make ``tx`` load the columns of ``masks`` masked, and the others as ``adapters`` says.
 
@@ -69,6 +75,7 @@ def install(
         result_types: the type OID of each column of the result, as libpq reports it.
         format: the format of the result.
         masks: at most one for each column.
+        keys: for the strategies that need one; without it they redact.
 
     Raises:
         psycopg.InterfaceError: a mask is for no column of this result, or two are for the same one.
@@ -89,7 +96,7 @@ def install(
         base = adapters.get_loader(real, format) or adapters.get_loader(_UNKNOWN, format)
         if base is None:
             raise psycopg.InterfaceError(f"no loader for type {real}, masked as {mask.label}")
-        oid, loader = _entry(mask.label, mask.strategy, real, format, base)
+        oid, loader = _entry(mask, real, format, base, keys)
         # The dict may be shared with other cursors' maps. An entry means the same in all of them, so
         # adding it in place is safe and saves each cursor a copy of the whole map.
         if loaders.get(oid) is not loader:
@@ -98,22 +105,32 @@ def install(
     tx.set_loader_types(types, format)
 
 
-@lru_cache(maxsize=1024)
 def _entry(
-    label: str, strategy: Strategy, oid: int, format: pq.Format, base: type[Loader]
+    mask: ColumnMask, oid: int, format: pq.Format, base: type[Loader], keys: Keyring | None
 ) -> tuple[int, type[Loader]]:
-    value = constant(strategy, label, oid)
-    if value is not DEPENDS and value is not None and _reference().get_loader(oid, format) is not base:
-        value = DEPENDS  # the connection loads this type as something else than psycopg's own
+    treatment, label, max_length = mask.treatment, mask.label, mask.max_length
+    fingerprint = "" if keys is None or mask.strategy not in KEYED else keys.fingerprint
+    whole = (treatment, label, max_length, oid, fingerprint, format)
+    own = treatment.strategy is Strategy.NULLIFY or _reference().get_loader(oid, format) is base
     # Constants do not depend on the base, so that bases made anew for each connection do not add up.
-    key = (label, strategy, oid, format, base if value is DEPENDS else None)
-    if (found := _entries.get(key)) is not None:
+    if (found := _entries.get((*whole, base)) or (_entries.get((*whole, None)) if own else None)) is not None:
         return found
-    loader = (
-        _transforming(mask_value(strategy, label, oid), oid, label, base)
-        if value is DEPENDS
-        else _constant(value, label, format)
-    )
+    value = constant(treatment, label, oid, keys=keys, max_length=max_length)
+    key: _Key = (*whole, None if own and value is not DEPENDS else base)
+    if value is not DEPENDS and own:
+        loader = _constant(value, label, format)
+    elif value is not DEPENDS:
+        # The connection loads this type as something else than psycopg's own.
+        wire = value.encode() if isinstance(value, str) else WIRE[oid][format]
+        loader = _loading(lambda _: wire, oid, label, base)
+    else:
+        masked = mask_value(treatment, label, oid, keys=keys, max_length=max_length)
+        if own or oid not in TEXT_OIDS:
+            binary = format == pq.Format.BINARY
+            quickly = from_wire(treatment, label, oid, keys, max_length, binary=binary) if own else None
+            loader = _transforming(masked, oid, label, base, quickly)
+        else:
+            loader = _loading(masked, oid, label, base)
     with _lock:
         return _entries.setdefault(key, (SYNTHETIC + len(_entries), loader))
 
@@ -153,8 +170,13 @@ def _constant(value: Any, label: str, format: pq.Format) -> type[Loader]:
 
 
 def _transforming(
-    masked: Callable[[Any], Any], type_oid: int, label: str, base: type[Loader]
+    masked: Callable[[Any], Any],
+    type_oid: int,
+    label: str,
+    base: type[Loader],
+    quickly: Quicker | None,
 ) -> type[Loader]:
+    """Return a loader that masks what ``base`` loads, or the bytes themselves where that is possible."""
     wire = base.format
 
     class MaskingLoader(BaseLoader):
@@ -162,20 +184,68 @@ def _transforming(
 
         def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
             super().__init__(oid, context)
-            self._load = base(type_oid, context).load
+            load = _guarded(base(type_oid, context).load, masked, label)
+            if quickly is not None and _Transformer.from_context(context).encoding == "utf-8":
+                load = quickly(load)
+            vars(self)["load"] = load  # over the method: as in ConstantLoader
 
         def load(self, data: Buffer) -> Any:
-            try:
-                return masked(self._load(data))
-            except Exception:  # noqa: S110 - whatever a loader of the application raises; answered below
-                pass
-            # Raised outside of any except block, so that no __context__ leads to the error of the base,
-            # whose text and frames hold the value (UnicodeDecodeError.object, JSONDecodeError.doc).
-            del data
-            raise psycopg.DataError(f"a value masked as {label} could not be loaded")
+            raise NotImplementedError  # never seen: __init__ covers it
 
     MaskingLoader.__qualname__ = MaskingLoader.__name__ = f"Masking[{label}]"
     return MaskingLoader
+
+
+def _guarded(load: Callable[[Buffer], Any], masked: Callable[[Any], Any], label: str) -> FromWire:
+    def guarded(data: Buffer) -> Any:
+        try:
+            return masked(load(data))
+        except Exception:  # noqa: S110 - whatever a loader of the application raises; answered below
+            pass
+        # Raised outside of any except block, so that no __context__ leads to the error of the base,
+        # whose text and frames hold the value (UnicodeDecodeError.object, JSONDecodeError.doc).
+        del data
+        raise psycopg.DataError(f"a value masked as {label} could not be loaded")
+
+    return guarded
+
+
+def _loading(
+    masked: Callable[[str], str | bytes], type_oid: int, label: str, base: type[Loader]
+) -> type[Loader]:
+    """Return a loader that has the application's ``base`` load masks: it never sees a value.
+
+    ``masked`` makes, of a text, the mask as text, or as bytes the way PostgreSQL would send it.
+    """
+    wire = base.format
+
+    class LoadingLoader(BaseLoader):
+        format = wire
+
+        def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+            super().__init__(oid, context)
+            encoding = _Transformer.from_context(context).encoding
+            encoding = "utf-8" if encoding == "ascii" else encoding  # psycopg's name for "not known"
+
+            def decoded(data: Buffer) -> str:
+                return str(bytes(data), encoding, "surrogateescape")
+
+            self._mask = _guarded(decoded, masked, label)
+            self._encoding = encoding
+            self._base = base(type_oid, context)
+
+        def load(self, data: Buffer) -> Any:
+            mask = self._mask(data)
+            del data
+            if isinstance(mask, str):
+                mask = mask.encode(self._encoding, "surrogateescape")
+            try:
+                return self._base.load(mask)
+            except Exception:
+                return None  # it loads values of the application's own kind, and a mask is none
+
+    LoadingLoader.__qualname__ = LoadingLoader.__name__ = f"Masking[{label}]"
+    return LoadingLoader
 
 
 def _check() -> None:

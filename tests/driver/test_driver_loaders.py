@@ -28,11 +28,15 @@ from psycopg.types.string import TextLoader
 
 from governed_db.driver import loaders
 from governed_db.driver.loaders import SYNTHETIC, install, masking_loader
+from governed_db.masking.keys import Keyring
 from governed_db.masking.model import ColumnMask, Strategy, Treatment
+from governed_db.masking.neutral import BY_OID, WIRE
+from governed_db.masking.transforms import mask_value
 
 FORMATS = (pq.Format.TEXT, pq.Format.BINARY)
 REDACT, PARTIAL, NULLIFY = Strategy.REDACT, Strategy.PARTIAL, Strategy.NULLIFY
 SECRET = "alice-4711"
+KEYS = Keyring({1: bytes(range(32))})
 
 
 def mask(index: int = 0, label: str = "SECRET", strategy: Strategy = REDACT, type_oid: int = 0) -> ColumnMask:
@@ -47,19 +51,27 @@ def mask(index: int = 0, label: str = "SECRET", strategy: Strategy = REDACT, typ
 
 
 def cover(
-    cursor: psycopg.Cursor[Any], masks: Sequence[ColumnMask], format: pq.Format = pq.Format.TEXT
+    cursor: psycopg.Cursor[Any],
+    masks: Sequence[ColumnMask],
+    format: pq.Format = pq.Format.TEXT,
+    keys: Keyring | None = None,
 ) -> None:
     result = cursor.pgresult
     assert result is not None
-    install(cursor._tx, cursor.adapters, [result.ftype(i) for i in range(result.nfields)], format, masks)
+    types = [result.ftype(i) for i in range(result.nfields)]
+    install(cursor._tx, cursor.adapters, types, format, masks, keys)
 
 
 def masked(
-    conn: psycopg.Connection[Any], query: str, *masks: ColumnMask, format: pq.Format = pq.Format.TEXT
+    conn: psycopg.Connection[Any],
+    query: str,
+    *masks: ColumnMask,
+    format: pq.Format = pq.Format.TEXT,
+    keys: Keyring | None = None,
 ) -> list[Any]:
     cursor = conn.cursor(binary=format == pq.Format.BINARY)
     cursor.execute(query)
-    cover(cursor, masks or [mask()], format)
+    cover(cursor, masks or [mask()], format, keys)
     return cursor.fetchall()
 
 
@@ -77,7 +89,7 @@ VALUES: list[tuple[str, Any]] = [
     ("interval '1 month'", dt.timedelta(0)),
     ("inet '10.1.2.3'", "IPv4Address('0.0.0.0')"),
     ("inet '2001:db8::1/64'", "IPv6Interface('::/128')"),
-    ("""'{"name": "alice", "n": [1, null]}'::jsonb""", {"[KEY 1]": [0, None], "name": "[SECRET]"}),
+    ("""'{"name": "alice", "zz": [1, null]}'::jsonb""", {"[KEY 1]": [0, None], "name": "[SECRET]"}),
     ("""'{"name": "alice"}'::json""", {"name": "[SECRET]"}),
     ("array['a', null, 'b']", ["[SECRET]", None, "[SECRET]"]),
     ("array[[1, 2], [3, 4]]", [[0, 0], [0, 0]]),
@@ -188,15 +200,65 @@ def test_null_never_reaches_a_loader(conn: psycopg.Connection[Any]) -> None:
         mask(strategy=PARTIAL, label="PERSON_NAME"),
     )
     assert rows == [(None,), ("[PERSON_NAME]",)]
-    assert seen == [b"x"]
+    assert seen == [b"[PERSON_NAME]"]
 
 
 def test_types_a_connection_loads_its_own_way_keep_that_type(conn: psycopg.Connection[Any]) -> None:
     conn.adapters.register_loader("numeric", FloatLoader)
     conn.adapters.register_loader("date", TextLoader)
     (row,) = masked(conn, "select 47.11, date '1980-05-05'", mask(0), mask(1))
-    assert row == (0.0, "[SECRET]")
+    assert row == (0.0, "1970-01-01")
     assert type(row[0]) is float
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_a_loader_of_the_application_sees_masks_of_text_only(
+    conn: psycopg.Connection[Any], format: pq.Format, strategy: Strategy
+) -> None:
+    seen: list[bytes] = []
+    wire = format
+
+    class Mail(Loader):
+        format = wire
+
+        def load(self, data: Buffer) -> Any:
+            seen.append(bytes(data))
+            return ("mail", bytes(data).decode())
+
+    conn.adapters.register_loader("text", Mail)
+    one = mask(strategy=strategy, label="EMAIL_ADDRESS")
+    ((got,),) = masked(conn, f"select '{SECRET}@example.com'::text", one, format=format, keys=KEYS)
+    assert got == (None if strategy is NULLIFY else ("mail", seen[0].decode()))
+    assert not any(SECRET.encode() in data for data in seen)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("type_oid", sorted(WIRE))
+def test_neutral_values_on_the_wire_are_those_of_the_types(
+    conn: psycopg.Connection[Any], format: pq.Format, type_oid: int
+) -> None:
+    base = conn.adapters.get_loader(type_oid, format)
+    assert base
+    assert base(type_oid, conn).load(WIRE[type_oid][format]) == BY_OID[type_oid]
+
+
+def test_a_loader_that_refuses_masks_gives_none(conn: psycopg.Connection[Any]) -> None:
+    conn.adapters.register_loader("text", Broken)
+    assert masked(conn, f"select '{SECRET}'::text", mask(strategy=PARTIAL)) == [(None,)]
+    assert masked(conn, f"select '{SECRET}'::text", mask(strategy=REDACT)) == [(None,)]
+
+
+@pytest.mark.parametrize("encoding", ["utf8", "latin1", "sql_ascii"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_pseudonym_is_the_same_in_each_encoding(
+    conn: psycopg.Connection[Any], encoding: str, format: pq.Format
+) -> None:
+    conn.execute(f"set client_encoding to {encoding}")
+    one = mask(strategy=Strategy.PSEUDONYM, label="LAST_NAME")
+    ((got,),) = masked(conn, "select E'M\\u00fcller'::text", one, format=format, keys=KEYS)
+    expected = mask_value(one.treatment, "LAST_NAME", 25, keys=KEYS)("M\u00fcller")
+    assert got == (expected.encode() if encoding == "sql_ascii" else expected)
 
 
 def test_types_of_the_database(conn: psycopg.Connection[Any]) -> None:
@@ -237,9 +299,9 @@ class Broken(Loader):
 
 
 def test_a_base_that_fails_says_nothing(conn: psycopg.Connection[Any]) -> None:
-    conn.adapters.register_loader("text", Broken)
+    conn.adapters.register_loader("json", Broken)
     with pytest.raises(psycopg.DataError) as caught:
-        masked(conn, f"select '{SECRET}'::text", mask(strategy=PARTIAL, label="PHONE_NUMBER"))
+        masked(conn, f"select '\"{SECRET}\"'::json", mask(label="PHONE_NUMBER"))
     error = caught.value
     assert error.__context__ is None
     assert error.__cause__ is None
@@ -343,7 +405,7 @@ def test_threads_get_the_same_loader_for_the_same_mask() -> None:
     for t in threads:
         t.join()
     assert found == [("[THREADS]",)] * 8
-    assert sum(key[0] == "THREADS" for key in loaders._entries) == 1
+    assert sum(key[1] == "THREADS" for key in loaders._entries) == 1
 
 
 def test_a_changed_psycopg_is_refused_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
