@@ -13,7 +13,7 @@ from itertools import accumulate
 
 from attrs import evolve
 
-from governed_db.catalog.bound import Bound, ColumnUse, Output, RelationUse
+from governed_db.catalog.bound import Bound, ColumnUse, Output, RelationUse, Use
 from governed_db.catalog.columns import column_uses
 from governed_db.catalog.commands import UNTOLD, command, query
 from governed_db.catalog.consequences import consequences
@@ -53,7 +53,7 @@ def _bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
         rows = command(ctx, raw.get("stmt", {}))
     if len(statement.tree) > 1:
         rows = UNTOLD  # each command has a result of its own, and may change what the next one means
-    place = _characters(statement.text)
+    place = characters(statement.text)
     found = consequences(ctx, statement, place)
     outputs = None
     if rows.rest is None:
@@ -67,7 +67,7 @@ def _bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
         relations=tuple(_with_kin(catalog, use) for use in found.relations),
         functions=tuple(found.functions),
         outputs=outputs,
-        uses=tuple(evolve(u, location=place(u.location)) for u in ctx.uses),
+        uses=tuple(_placed(u, place) for u in ctx.uses),
         unknown=tuple(ctx.unknown),
         complete=statement.complete and not ctx.incomplete,
         incomplete_because=statement.incomplete_because or ctx.incomplete,
@@ -75,7 +75,15 @@ def _bind(statement: Statement, catalog: Catalog, session: Session) -> Bound:
         writes_beside=found.written,
         catalog_version=catalog.version,
         columns=columns,
+        stored=tuple(
+            evolve(s, operand=evolve(s.operand, location=place(s.operand.location))) for s in ctx.stored
+        ),
     )
+
+
+def _placed(use: Use, place: Callable[[int], int]) -> Use:
+    operands = tuple(evolve(o, location=place(o.location)) for o in use.operands)
+    return evolve(use, location=place(use.location), operands=operands)
 
 
 def _with_kin(catalog: Catalog, use: RelationUse) -> RelationUse:
@@ -156,7 +164,7 @@ def _proven(ctx: Context) -> int | None:
     return total if ctx.writes else None
 
 
-def _characters(text: str) -> Callable[[int], int]:
+def characters(text: str) -> Callable[[int], int]:
     """Return what turns the grammar's offsets, which are bytes of UTF-8, into characters."""
     if text.isascii():
         return lambda location: location

@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 from governed_db.catalog import reach
 from governed_db.catalog.bound import Source
 from governed_db.catalog.context import memo
+from governed_db.catalog.filling import indexed
 from governed_db.catalog.model import Catalog, Function, Relation, Session, Trigger
 from governed_db.catalog.scope import NOTHING
 from governed_db.catalog.setoff import Runs, vetted_trigger
@@ -48,6 +49,7 @@ class BodyFacts:
     relations: tuple[tuple[Relation, Access], ...] = ()
     sources: frozenset[Source] = field(default=NOTHING, repr=False)
     stored: frozenset[tuple[Source, Source]] = field(default=frozenset(), repr=False)
+    filled: frozenset[tuple[Source, Source]] = field(default=frozenset(), repr=False)
     functions: tuple[Function, ...] = ()
     why: str = ""
 
@@ -93,6 +95,7 @@ def _sum(catalog: Catalog, session: Session, first: Runs) -> BodyFacts:
         relations=tuple({(r.oid, a): (r, a) for d in found.values() for r, a in d.relations}.values()),
         sources=NOTHING.union(*(d.sources for d in found.values())),
         stored=frozenset[tuple[Source, Source]]().union(*(d.stored for d in found.values())),
+        filled=frozenset[tuple[Source, Source]]().union(*(d.filled for d in found.values())),
         functions=tuple(f for r in found if r.oid and (f := catalog.function(r.oid)) is not None),
         why=why,
     )
@@ -160,6 +163,7 @@ def _both(one: Direct, other: Direct) -> Direct:
         relations=(*one.relations, *other.relations),
         sources=one.sources | other.sources,
         stored=one.stored | other.stored,
+        filled=one.filled | other.filled,
         runs=(*one.runs, *other.runs),
         why=one.why or other.why,
     )
@@ -243,10 +247,25 @@ def _other_schemas(catalog: Catalog, path: tuple[str, ...], function: Function, 
 
 
 def stored_by(catalog: Catalog, relation: Relation, trigger: Trigger) -> Iterable[tuple[Source, Source]]:
-    """Return which columns' values ``trigger`` stores in which others, as it is seen from its table's schema.
+    """Return which columns' values ``trigger`` makes others of, as it is seen from its table's schema.
 
     Taken as an UPDATE of all columns, in which both NEW and OLD hold what is in the table.
     """
+    function = catalog.function(trigger.function)
+    if function is not None and vetted_trigger(function):
+        return indexed(relation, trigger, function)
     path = tuple(dict.fromkeys(("pg_catalog", relation.schema, "public")))
     session = Session(database="", role="", session_user="", search_path=path)
-    return body_facts(catalog, session, Runs(trigger.function, path, relation.oid, Access.UPDATE)).stored
+    facts = body_facts(catalog, session, Runs(trigger.function, path, relation.oid, Access.UPDATE))
+    return facts.stored | facts.filled
+
+
+def stored_by_rules(catalog: Catalog, relation: Relation) -> Iterable[tuple[Source, Source]]:
+    """Return the same of the rules of ``relation``."""
+    session = Session(database="", role="", session_user="", search_path=("pg_catalog",))
+    found: set[tuple[Source, Source]] = set()
+    for place in range(len(relation.rules)):
+        for access in _EVENTS.values():
+            runs = Runs(0, ("pg_catalog",), relation.oid, access, None, place)
+            found |= body_facts(catalog, session, runs).filled
+    return found

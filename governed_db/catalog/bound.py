@@ -42,19 +42,27 @@ class Output:
 class Operand:
     """A value that the caller gives: parameter ``$n``, or a constant of the text (``parameter`` 0).
 
-    ``location`` is where it stands in the text, in characters.
+    ``location`` is where it stands in the text, in characters; -1: in the rows of a COPY. ``array``: it is an
+    array, any element of which counts. ``exact``: it takes part whole, so that a parameter may stand in its
+    place.
     """
 
     parameter: int
     location: int
+    array: bool = False
+    exact: bool = True
 
 
 @frozen
 class Stored:
-    """A value that the caller gives, written into a column as it is."""
+    """A value that the caller gives, written into a column as it is.
+
+    ``unseen``: nothing that the write sets off looks at the value.
+    """
 
     sink: Source
     operand: Operand
+    unseen: bool = False
 
 
 @frozen

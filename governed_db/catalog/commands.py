@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from governed_db.catalog.bound import Source
+from governed_db.catalog.bound import Operand, Source, Stored
 from governed_db.catalog.context import Context, Node
 from governed_db.catalog.expressions import consume, strings
 from governed_db.catalog.names import tagged
 from governed_db.catalog.ranges import table
 from governed_db.catalog.scope import NOTHING, Col, Item, Rows, Scope
 from governed_db.catalog.selects import select, with_query
+from governed_db.catalog.stored import unseen
 from governed_db.catalog.writes import delete, insert, merge, update
 from governed_db.statement.facts import Access
 
@@ -85,8 +86,13 @@ def _copy(ctx: Context, node: Node) -> Rows:
             ctx.missing(f"{relation}.{name}", "column")
         columns.append(found or Col(name))
     if node.get("is_from"):
-        given = relation.columns if not names else (relation.column(n) for n in names)
-        ctx.columns_set += [(relation, c, Access.INSERT) for c in given if c is not None]
+        given = [c for c in relation.columns if not c.generated]
+        if names:
+            given = [c for n in names if (c := relation.column(n)) is not None]
+        ctx.columns_set += [(relation, c, Access.INSERT) for c in given]
+        if ctx.text is not None:
+            places = [(Source(relation.oid, c.number), unseen(ctx, relation, c)) for c in given]
+            ctx.stored += [Stored(sink, Operand(0, -1), apart) for sink, apart in places]
         return NO_ROWS
     return Rows(tuple(columns) if names else item.columns)
 

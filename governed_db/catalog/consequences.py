@@ -11,6 +11,7 @@ from governed_db.catalog.bodies import LOOKED_INTO, USERS, BodyFacts, body_facts
 from governed_db.catalog.bound import FunctionUse, RelationUse
 from governed_db.catalog.context import Context
 from governed_db.catalog.setoff import Runs, SetOff
+from governed_db.catalog.telling import told
 from governed_db.catalog.touching import touched, touches
 from governed_db.statement.facts import WRITES, Access, Effect, EffectKind, FunctionRef, Statement
 from governed_db.statement.nodes import strings, unwrap
@@ -52,6 +53,8 @@ def consequences(ctx: Context, statement: Statement, place: Callable[[int], int]
             _code(ctx, statement, effect, found)
     for touch, location in touches(ctx, statement, place):
         access = Access.READ if explained and touch.access is not Access.DEFINE else touch.access
+        for sources, clause in told(ctx, evolve(touch, access=access)):
+            ctx.use(sources, clause, -1)
         more = touched(ctx, evolve(touch, access=access), location)
         if more.gap:
             ctx.gap(more.gap)

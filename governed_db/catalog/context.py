@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from governed_db.catalog.absent import Absent, relation_hint
-from governed_db.catalog.bound import Source, Use
+from governed_db.catalog.bound import Operand, Source, Stored, Use
 from governed_db.catalog.model import Catalog, Column, ForeignKey, Function, Relation, Session, Type
 from governed_db.catalog.scope import NOTHING, Col, Item, Rows, Scope
 from governed_db.statement.facts import Access, RelationName
@@ -101,10 +101,14 @@ class Context:
         self.relations: dict[tuple[int, Access, int], Relation] = {}
         self.writes: list[Write] = []
         self.columns_set: list[tuple[Relation, Column, Access]] = []  # columns that are set
+        self.stored: list[Stored] = []  # values of the caller that are written as they are
+        self.unseen: dict[Source, bool] = {}  # of columns: whether nothing looks at what goes into them
+        self.inflows: list[tuple[Source, frozenset[Source]]] = []  # what is written into which column
         self.unknown: dict[str, None] = {}
         self.absent: dict[str, Absent] = {}  # the same, with what they would be
         self.text: str | None = None  # the statement's, where a caller wrote it: places in it can be named
         self.gaps: list[str] = []
+        self.shown: Node | None = None  # the call in FROM whose columns are told one by one
         self.called: set[str] = set()  # fields that may be calls after all: alias.f, (x).f
         self.projected: set[str] = set()  # calls that may be fields after all: f(alias)
         # Types of values that are computed or compared with, and of values stored: the column's, the
@@ -116,11 +120,23 @@ class Context:
         # The same of the arguments of the call there.
         self.passed: dict[int, tuple[int, ...]] = {}
 
-    def use(self, sources: frozenset[Source], clause: str, location: int, sink: Source | None = None) -> None:
-        """Note that ``sources`` are used otherwise than by being handed out; in ``sink`` alone, if at all."""
+    def use(
+        self,
+        sources: frozenset[Source],
+        clause: str,
+        location: int,
+        sink: Source | None = None,
+        *,
+        nullness: bool = False,
+        operands: tuple[Operand, ...] = (),
+    ) -> None:
+        """Note that ``sources`` are used otherwise than by being handed out; in ``sink`` alone, if at all.
+
+        ``nullness`` and ``operands`` as of :class:`Use`.
+        """
         uses = self.uses
         for source in sources:
-            uses[Use(source, clause, location, sink)] = None
+            uses[Use(source, clause, location, sink, nullness, operands)] = None
 
     def operand(self, rows: Rows) -> None:
         """Note that the values of ``rows`` are compared with others."""

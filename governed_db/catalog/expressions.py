@@ -13,8 +13,9 @@ from typing import Any
 from governed_db.catalog import suggest
 from governed_db.catalog.absent import column_hint
 from governed_db.catalog.bound import Source
+from governed_db.catalog.comparing import counts, given, pairs, tells_nullness
 from governed_db.catalog.context import SELECT_LIST, WHOLE_ROW, Context, Node
-from governed_db.catalog.model import Function
+from governed_db.catalog.model import Function, Relation
 from governed_db.catalog.names import figure, tagged
 from governed_db.catalog.queries import FIRST_USER_OID
 from governed_db.catalog.results import COMPUTED, call_type, call_types, choose, constant_type
@@ -220,14 +221,86 @@ def consume(ctx: Context, scope: Scope, node: Any, clause: str) -> frozenset[Sou
             elif tag == "SelectStmt":
                 found |= _sublink(ctx, scope, {"subselect": {tag: value}}, why)
             elif tag == "FuncCall":
+                found |= _rows_of(ctx, value, why)
                 found |= _call(ctx, scope, value)
                 ctx.operands |= call_types(_called(ctx, scope, value, 0))
                 name = strings(value.get("funcname", ()))[-1:]
-                stack.append(({k: v for k, v in value.items() if k != "funcname"}, _clause(why, name)))
+                counted = counts(ctx, value)
+                told = counted is not None and _tell_nullness(ctx, scope, counted, _clause(why, name))
+                left_out = ("funcname", "args") if told else ("funcname",)
+                stack.append(({k: v for k, v in value.items() if k not in left_out}, _clause(why, name)))
+            elif tag in ("A_Expr", "NullTest"):
+                _note(ctx, scope, tag, value)
+                stack.append((_tested(ctx, scope, tag, value, why), why))
             else:
                 _note(ctx, scope, tag, value)
                 stack.append((value, why))
     return found
+
+
+def row_types(ctx: Context, functions: Sequence[Function]) -> list[Relation]:
+    """Return the relations whose rows ``functions``, as far as users made them, hand out by their type."""
+    types = [ctx.catalog.types.get(f.returns) for f in functions if f.oid >= FIRST_USER_OID]
+    relations = [ctx.catalog.relations.get(t.relation) for t in types if t is not None and t.relation]
+    return [r for r in relations if r is not None and r.kind in "rpvmf"]
+
+
+def _rows_of(ctx: Context, value: Node, clause: str) -> frozenset[Source]:
+    """Note that the rows which a call returns are used, whatever makes them."""
+    if value is ctx.shown:
+        return NOTHING
+    functions, _ = ctx.candidates(value)
+    sources = frozenset(Source(relation.oid, 0) for relation in row_types(ctx, functions))
+    ctx.use(sources, clause, value.get("location", 0))
+    return sources
+
+
+def _tell_nullness(ctx: Context, scope: Scope, node: Node, clause: str) -> bool:
+    """Note that nothing but whether a column is NULL is told, if ``node`` is one and that is all."""
+    ref = node.get("ColumnRef")
+    if ref is None or starred(ref.get("fields", ())):
+        return False
+    column = reference(ctx, scope, ref)
+    if not tells_nullness(ctx, column):
+        return False
+    ctx.use(column.sources, clause, ref.get("location", 0), nullness=True)
+    return True
+
+
+def _tested(ctx: Context, scope: Scope, tag: str, value: Node, clause: str) -> Any:
+    """Note what an operator or IS NULL tells of a column alone; return what is left to consume."""
+    if tag == "NullTest":
+        return None if _tell_nullness(ctx, scope, value.get("arg", {}), clause) else value
+    return _compared(ctx, scope, value, clause)
+
+
+def _compared(ctx: Context, scope: Scope, value: Node, clause: str) -> Any:
+    """Note the columns that are compared with values of the caller alone; return what is left to consume.
+
+    What such a comparison says is told by these uses, and only by them: they stand for what it makes.
+    """
+    single = pairs(value) if ctx.text is not None else None
+    if single is None:
+        return value
+    rest: list[Node] = []
+    for pair in single:
+        sides = [(pair.left, pair.right)]
+        if len(pair.right) == 1:
+            sides.append((pair.right[0], (pair.left,)))
+        for node, others in sides:
+            ref = node.get("ColumnRef")
+            if ref is None or starred(ref.get("fields", ())):
+                continue
+            column = reference(ctx, scope, ref)
+            operands = given(ctx, value, column, others)
+            if operands:
+                ctx.use(column.sources, clause, ref.get("location", 0), operands=operands)
+                ctx.operand(Rows((column,)))
+                rest += others
+                break
+        else:
+            rest += (pair.left, *pair.right)
+    return rest
 
 
 def _note_operator(ctx: Context, scope: Scope, value: Node) -> None:
@@ -304,7 +377,7 @@ def _sublink(ctx: Context, scope: Scope, value: Node, clause: str) -> frozenset[
             ctx.use(rows.every(), clause, value.get("location", -1))
             ctx.operand(rows)
         # Whether there are rows, and which, depends on what the subselect filters by.
-        return frozenset(use.source for use in inside)
+        return frozenset(use.source for use in inside if not (use.nullness or use.operands))
 
 
 def _call(ctx: Context, scope: Scope, value: Node) -> frozenset[Source]:

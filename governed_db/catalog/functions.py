@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from governed_db.catalog.bound import Source
 from governed_db.catalog.context import Context, Node
-from governed_db.catalog.expressions import reference
+from governed_db.catalog.expressions import reference, row_types
 from governed_db.catalog.model import Function, Type
 from governed_db.catalog.names import figure, tagged
 from governed_db.catalog.queries import FIRST_USER_OID
 from governed_db.catalog.results import COMPUTED
-from governed_db.catalog.scope import Col, Rows, Scope
+from governed_db.catalog.scope import NOTHING, Col, Rows, Scope
 
 _Shape = tuple[tuple[str, int], ...] | None  # names and type OIDs; None where only the call itself decides
 
@@ -34,8 +34,21 @@ def function_columns(
     shape = next(iter(shapes)) or ()
     if len(shapes) > 1:
         shape = tuple((n, COMPUTED) for n, _ in shape)  # alike in names; the types depend on the call
+    held: dict[str, frozenset[Source]] = {}
+    for relation in row_types(ctx, fitting):
+        for column in relation.columns:
+            held[column.name] = held.get(column.name, NOTHING) | {Source(relation.oid, column.number)}
     return Rows(
-        tuple(Col(n, sources, False, oid, ctx.fields(oid, sources) if oid > 0 else None) for n, oid in shape)
+        tuple(
+            Col(
+                n,
+                sources | held.get(n, NOTHING),
+                n in held,
+                oid,
+                ctx.fields(oid, sources | held.get(n, NOTHING)) if oid > 0 else None,
+            )
+            for n, oid in shape
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""What proofs over the text may ask a catalog: columns of relations, and what foreign keys refer to."""
+"""What may be asked of a catalog by name: columns of relations, what foreign keys refer to, what is one."""
 
 from __future__ import annotations
 
@@ -30,6 +30,18 @@ def known_columns(catalog: Catalog, session: Session) -> Columns:
                 yield RelationName(parent.schema, parent.name), _name(parent, referenced)
 
     return Columns(of, parents)
+
+
+def is_name(catalog: Catalog, text: str) -> bool:
+    """Return whether something in ``catalog`` that an error can be about is called ``text``."""
+    for relation in catalog.relations.values():
+        if text in (relation.name, relation.schema) or relation.column(text) is not None:
+            return True
+        if text in {c.name for c in relation.constraints} | {t.name for t in relation.triggers}:
+            return True
+    return any(k.name == text for k in catalog.foreign_keys) or any(
+        text in (t.name, t.schema) for t in catalog.types.values()
+    )
 
 
 def _name(relation: Relation, number: int) -> str:

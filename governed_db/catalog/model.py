@@ -38,6 +38,7 @@ class Trigger:
         columns: for UPDATE OF, the numbers of the columns; empty: any column.
         enabled: pg_trigger.tgenabled: O origin, A always, R replica only, D disabled.
         deferrable: a constraint trigger that may wait for the COMMIT.
+        definition: pg_get_triggerdef's text, for a trigger that has a WHEN or arguments.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Trigger:
     columns: tuple[int, ...] = ()
     enabled: str = "O"
     deferrable: bool = False
+    definition: str | None = field(default=None, repr=False)
 
     def fires(
         self, access: Access, columns: frozenset[int] | None = None, replication_role: str = "origin"
@@ -80,7 +82,8 @@ class Trigger:
 class Constraint:
     """A row of pg_constraint that belongs to a table, but for foreign keys: see :class:`ForeignKey`.
 
-    ``kind`` is contype (p primary key, u unique, x exclusion, c check); ``columns`` its columns' numbers.
+    ``kind`` is contype (p primary key, u unique, x exclusion, c check), or i for a unique index, with the
+    columns of its expressions and its WHERE. ``columns`` its columns' numbers, 0 for an expression.
     """
 
     name: str
@@ -168,6 +171,7 @@ class Relation:
     constraints: tuple[Constraint, ...] = ()
     hidden: tuple[Hidden, ...] = ()
     parents: tuple[int, ...] = ()  # pg_inherits: partitions and inheritance
+    partitioned_by: tuple[int, ...] = ()  # numbers of the columns of a partition key, 0 for an expression
     row_security: bool = False
     comment: str | None = None
     # A foreign key elsewhere changes or deletes rows when rows here do (CASCADE, SET NULL, SET DEFAULT).

@@ -188,11 +188,13 @@ DIGEST = _sql(
 """One row, one column: a text that changes with anything that a snapshot holds."""
 
 _RELATIONS = f"""
-    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, d.description
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, d.description,
+        q.partattrs
     FROM pg_catalog.pg_class AS c
     JOIN {_SCHEMAS} AS n ON n.oid == c.relnamespace
     LEFT JOIN pg_catalog.pg_description AS d ON d.objoid == c.oid
         AND d.classoid == 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid == 0
+    LEFT JOIN pg_catalog.pg_partitioned_table AS q ON q.partrelid == c.oid
 """
 _COLUMNS = """
     SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, d.description,
@@ -231,14 +233,28 @@ _KEYS = """
 """
 _PARENTS = "SELECT h.inhrelid, h.inhparent FROM pg_catalog.pg_inherits AS h ORDER BY h.inhrelid, h.inhseqno"
 _TRIGGERS = """
-    SELECT t.tgrelid, t.tgname, t.tgfoid, t.tgtype, t.tgattr, t.tgenabled, t.tgdeferrable
+    SELECT t.tgrelid, t.tgname, t.tgfoid, t.tgtype, t.tgattr, t.tgenabled, t.tgdeferrable,
+        CASE WHEN t.tgqual IS NOT NULL OR t.tgnargs >= 1::pg_catalog.int2
+            THEN pg_catalog.pg_get_triggerdef(t.oid) END
     FROM pg_catalog.pg_trigger AS t WHERE NOT t.tgisinternal ORDER BY t.tgrelid, t.tgname
 """
+# Unique indexes come beside the constraints: not all have one, and conkey knows neither the columns of
+# expressions, for which it has a 0, nor those of a WHERE.
 _CONSTRAINTS = """
-    SELECT k.conrelid, k.conname, k.contype, k.conkey FROM pg_catalog.pg_constraint AS k
+    SELECT k.conrelid, k.conname, k.contype::pg_catalog.text, k.conkey::pg_catalog.text
+    FROM pg_catalog.pg_constraint AS k
     WHERE k.conrelid <> 0::pg_catalog.oid
         AND k.contype OPERATOR(pg_catalog.=) ANY (ARRAY['p', 'u', 'x', 'c']::pg_catalog."char"[])
-    ORDER BY k.conrelid, k.conname
+    UNION ALL
+    SELECT i.indrelid, c.relname, 'i', pg_catalog.array_agg(DISTINCT d.refobjsubid)::pg_catalog.text
+    FROM pg_catalog.pg_index AS i
+    JOIN pg_catalog.pg_class AS c ON c.oid == i.indexrelid
+    JOIN pg_catalog.pg_depend AS d ON d.classid == 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.objid == i.indexrelid AND d.refclassid == 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.refobjid == i.indrelid AND d.refobjsubid >= 1
+    WHERE i.indisunique OR i.indisexclusion
+    GROUP BY i.indrelid, c.relname
+    ORDER BY 1, 2
 """
 _FOREIGN_KEYS = """
     SELECT k.conname, k.conrelid, k.conkey, k.confrelid, k.confkey, k.confdeltype, k.confupdtype

@@ -175,6 +175,7 @@ def _functions(ctx: Context, value: Node, lateral: Scope, alias: str | None) -> 
     rest: frozenset[Source] | None = None
     for call in calls:
         node = call[0] if call else {}
+        ctx.shown = node.get("FuncCall")
         sources = project(ctx, lateral, node, _clause(node)).sources
         if "ColumnRef" not in node:
             ctx.use(sources, _clause(node), -1)

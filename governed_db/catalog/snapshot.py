@@ -197,7 +197,7 @@ def _relations(
     hidden: Mapping[int, tuple[Hidden, ...]],
 ) -> dict[int, Relation]:
     relations = {}
-    for oid, schema, name, kind, persistence, row_security, comment in rows:
+    for oid, schema, name, kind, persistence, row_security, comment, partitioned_by in rows:
         number = _int(oid)
         relations[number] = Relation(
             oid=number,
@@ -216,6 +216,7 @@ def _relations(
             constraints=constraints.get(oid, ()),
             hidden=hidden.get(number, ()),
             parents=tuple(map(int, parents.get(oid, ()))),
+            partitioned_by=tuple(map(int, (partitioned_by or "").split())),
             row_security=row_security == "t",
             comment=comment,
             cascades=number in cascades,
@@ -230,7 +231,14 @@ _EVENTS = ((4, Access.INSERT), (8, Access.DELETE), (16, Access.UPDATE), (32, Acc
 
 def _triggers(rows: Rows) -> dict[str | None, tuple[Trigger, ...]]:
     def trigger(
-        name: str | None, function: str | None, bits: int, columns: str | None, on: str, *, deferrable: bool
+        name: str | None,
+        function: str | None,
+        bits: int,
+        columns: str | None,
+        on: str,
+        definition: str | None,
+        *,
+        deferrable: bool,
     ) -> Trigger:
         return Trigger(
             name=_str(name),
@@ -241,11 +249,15 @@ def _triggers(rows: Rows) -> dict[str | None, tuple[Trigger, ...]]:
             columns=tuple(map(int, _str(columns).split())),
             enabled=on,
             deferrable=deferrable,
+            definition=definition,
         )
 
     return _gathered(
-        (relation, trigger(name, function, _int(bits), columns, _str(on), deferrable=deferrable == "t"))
-        for relation, name, function, bits, columns, on, deferrable in rows
+        (
+            relation,
+            trigger(name, function, _int(bits), columns, _str(on), definition, deferrable=deferrable == "t"),
+        )
+        for relation, name, function, bits, columns, on, deferrable, definition in rows
     )
 
 

@@ -15,6 +15,8 @@ from governed_db.catalog.context import Context
 from governed_db.catalog.expressions import project, strings
 from governed_db.catalog.model import Column, Relation
 from governed_db.catalog.scope import Col, Scope
+from governed_db.catalog.setoff import Runs
+from governed_db.statement.facts import Access
 
 Tree = Mapping[str, Any]
 
@@ -117,6 +119,44 @@ def rests(ctx: Context, relation: Relation, column: Column, value: Col) -> bool:
     ):
         return False
     return all(_shaped(ctx, source) == (column.type_oid, column.type_modifier) for source in value.sources)
+
+
+def unseen(ctx: Context, relation: Relation, column: Column) -> bool:
+    """Return whether nothing that writing ``relation`` sets off looks at what goes into ``column``.
+
+    A trigger is read as if an UPDATE set it off: there a value of NEW is no longer the caller's own.
+    """
+    from governed_db.catalog.bodies import body_facts  # noqa: PLC0415 - binding a body needs this module
+
+    for each in (relation, *ctx.descendants(relation)):
+        own = each.column(column.name)
+        if each.kind not in "rp" or each.has_rules or own is None or _held_against(each, own):
+            return False
+        for trigger in each.triggers:
+            if trigger.enabled == "D" or trigger.events.isdisjoint(_STORING):
+                continue
+            if trigger.definition is not None:
+                return False  # its WHEN, or its arguments, may name the column
+            runs = Runs(trigger.function, ctx.session.search_path, each.oid, Access.UPDATE)
+            facts = body_facts(ctx.catalog, ctx.session, runs)
+            looked_at = facts.sources.union(source for source, _ in facts.stored)
+            if facts.why or not looked_at.isdisjoint({Source(each.oid, own.number), Source(each.oid, 0)}):
+                return False
+    return True
+
+
+def _held_against(relation: Relation, column: Column) -> bool:
+    """Return whether the server holds a value of ``column`` against another one that the caller may choose.
+
+    A check over two columns, or a partition's bounds, would answer for the one that the caller cannot see.
+    """
+    own = {column.number, *(c.number for c in relation.columns if column.number in c.generated)}
+    if own & {*relation.partitioned_by} or 0 in relation.partitioned_by:
+        return True
+    return any(own & {*c.columns} and {*c.columns} - own for c in relation.constraints if c.kind in "cx")
+
+
+_STORING = frozenset({Access.INSERT, Access.UPDATE})
 
 
 def _shaped(ctx: Context, source: Source) -> tuple[int, int] | None:

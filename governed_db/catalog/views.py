@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _SYSTEM = frozenset({"pg_catalog", "information_schema"})
 
 
+# What a view leaves out is for its owner to say.
+_FILTERS = frozenset({"WHERE", "HAVING", "JOIN ... ON"})
+
 # The views that this thread is in the middle of reading; the memo, which all threads share, cannot say.
 _reading: ContextVar[frozenset[int]] = ContextVar("governed_db_views_being_read", default=frozenset())
 
@@ -40,6 +43,7 @@ class ViewFacts:
         effects: calls of PostgreSQL's functions that are not vetted and reads of withheld relations,
             anywhere below.
         calls: OIDs of the functions of users and extensions that it calls, likewise.
+        nullness: columns of which it hands out whether they are NULL.
         gap: what was not understood, "" if nothing.
     """
 
@@ -48,6 +52,7 @@ class ViewFacts:
     relations: tuple[Relation, ...] = ()
     effects: tuple[Effect, ...] = ()
     calls: tuple[int, ...] = ()
+    nullness: frozenset[Source] = NOTHING
     gap: str = ""
 
 
@@ -122,6 +127,7 @@ def _read(catalog: Catalog, view: Relation) -> ViewFacts:
         relations=tuple(relations.values()),
         effects=tuple(effects),
         calls=tuple(calls),
+        nullness=frozenset(u.source for u in ctx.uses if u.nullness and u.clause not in _FILTERS),
         gap=f"the view {view}: {gaps[0]}" if gaps else "",
     )
 

@@ -11,11 +11,13 @@ from governed_db.catalog import reach
 from governed_db.catalog.bound import Source
 from governed_db.catalog.commands import command, query
 from governed_db.catalog.context import Context
+from governed_db.catalog.filling import Flow, filled, sinks, variables_in
 from governed_db.catalog.known import known_columns
 from governed_db.catalog.model import Catalog, Function, Relation, Session
 from governed_db.catalog.scope import NOTHING, Col, Item, Rows
 from governed_db.catalog.setoff import Runs
 from governed_db.catalog.stored import apart
+from governed_db.catalog.telling import told
 from governed_db.catalog.touching import touched, touches
 from governed_db.statement.facts import Access, Effect, EffectKind, RelationName, Statement
 from governed_db.statement.reader import reread
@@ -32,6 +34,7 @@ class Direct:
         relations: what it touches, views' tables included.
         sources: columns that its result, its writes, its messages or its behaviour can depend on.
         stored: columns of the row at hand whose values it stores, each with the column it stores them in.
+        filled: every column whose values it makes others of, each with the column they go into.
         runs: what it calls and sets off.
         why: why it is not understood, "" where it is.
     """
@@ -41,6 +44,7 @@ class Direct:
     relations: tuple[tuple[Relation, Access], ...] = ()
     sources: frozenset[Source] = NOTHING
     stored: frozenset[tuple[Source, Source]] = frozenset()
+    filled: frozenset[tuple[Source, Source]] = frozenset()
     runs: tuple[Runs, ...] = ()
     why: str = ""
 
@@ -51,13 +55,14 @@ class _Gathered(NamedTuple):
     sources: set[Source]
     stored: set[tuple[Source, Source]]
     runs: dict[Runs, None]
+    flows: set[Flow]
 
 
 def bound_body(
     catalog: Catalog, session: Session, name: str, body: Body, runs: Runs, relation: Relation | None
 ) -> Direct:
     """Return what ``body`` does by itself in ``session``; ``relation`` is whose NEW and OLD rows it sees."""
-    found = _Gathered({}, {}, set(), set(), {})
+    found = _Gathered({}, {}, set(), set(), {}, set())
     why = body.why
     trigger = relation is not None and runs.rule < 0
     for part in body.parts:
@@ -77,6 +82,7 @@ def bound_body(
         relations=tuple(found.relations.values()),
         sources=frozenset(found.sources),
         stored=frozenset(found.stored),
+        filled=filled(found.flows, frozenset(found.sources).union(s for s, _ in found.stored)),
         runs=tuple(found.runs),
         why=why,
     )
@@ -124,6 +130,8 @@ def _part(
     facts = evolve(
         statement, tree=tuple({**raw, "stmt": without(raw.get("stmt", {}), plain)} for raw in statement.tree)
     )
+    if relation is not None:
+        _flows(ctx, body, part, relation, outputs, found)
     gap = _reached(ctx, facts, part, runs, found)
     own = _own_column(relation, part.piece.target)
     for use in uses:
@@ -140,6 +148,27 @@ def _part(
     found.sources.discard(_DROPPED)
     found.stored.difference_update([pair for pair in found.stored if pair[0] == _DROPPED])
     return gap or ctx.incomplete
+
+
+def _flows(
+    ctx: Context,
+    body: Body,
+    part: Part,
+    relation: Relation,
+    outputs: list[Rows],
+    found: _Gathered,
+) -> None:
+    """Add what a statement of a trigger or a rule assigns and writes, and what that is made of."""
+    variables = variables_in(part.statement.tree, body.variables)
+    if part.piece.what == "EXECUTE":
+        variables |= {""}  # what USING gives it is not told from what it reads
+    handed = frozenset().union(*(each.every() for each in outputs), (use.source for use in ctx.uses))
+    targets = sinks(relation, [part.piece.target, *part.piece.into])
+    flows = [(sink, handed) for sink in targets] + [*ctx.inflows]
+    for sink, sources in flows:
+        # Whatever sets it off: what a caller gives to an INSERT is somebody else's to read afterwards.
+        made = frozenset(s if s.relation > 0 else Source(-s.relation, s.column) for s in sources)
+        found.flows.add(Flow(sink, made, variables))
 
 
 _DROPPED = Source(0, 0)
@@ -276,6 +305,8 @@ def _reached(ctx: Context, statement: Statement, part: Part, runs: Runs, found: 
         called = [f.oid for f in use.candidates if reach.reason(ctx.memo, f) is not None and not _sets(f)]
         found.runs.update((Runs(oid, path), None) for oid in (*called, *use.reaches))
     for touch, _ in touches(ctx, statement):
+        for sources, _ in told(ctx, touch):
+            found.sources.update(sources)
         more = touched(ctx, touch)
         gap = gap or more.gap
         found.effects.update((e, None) for e in more.effects)

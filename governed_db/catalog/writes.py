@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from governed_db.catalog import suggest
-from governed_db.catalog.bound import Source
+from governed_db.catalog.bound import Source, Stored
 from governed_db.catalog.bounds import inserted_rows, matched_rows, quiet
+from governed_db.catalog.comparing import operand
 from governed_db.catalog.context import Context, Node, Write
 from governed_db.catalog.expressions import consume, project
 from governed_db.catalog.model import Column, Relation
 from governed_db.catalog.ranges import from_clause, from_item, table
 from governed_db.catalog.scope import NOTHING, Col, Item, Rows, Scope
 from governed_db.catalog.selects import select, targets, values, with_clause
-from governed_db.catalog.stored import rests
+from governed_db.catalog.stored import rests, unseen
 from governed_db.statement.facts import Access
 
 RETURNING = "an expression in RETURNING"
@@ -46,6 +47,10 @@ def insert(ctx: Context, node: Node, outer: Scope) -> Rows:
     )
     _note_inflow(ctx, target, columns, given)
     _note_types(ctx, columns, given, query or {})
+    plain = [n.get("ResTarget", {}).get("indirection") is None for n in node.get("cols") or ()]
+    for row in (query or {}).get("valuesLists", ()):
+        cells = row.get("List", {}).get("items", ())
+        _note_stored(ctx, target, columns, [c if not plain or plain[i] else {} for i, c in enumerate(cells)])
     item = _target(ctx, target, node)
     conflict = node.get("onConflictClause")
     if conflict is not None:
@@ -83,6 +88,8 @@ def _note_set(ctx: Context, target: Relation, columns: Sequence[Column | None], 
 
 def _note_inflow(ctx: Context, target: Relation, columns: Sequence[Column | None], given: Rows) -> None:
     for column, value in zip(columns, given.columns, strict=False):
+        if column is not None:
+            ctx.inflows.append((Source(target.oid, column.number), value.sources))
         if column is not None and value.sources:
             _copied(ctx, target, column, value, f"INSERT into {target}.{column.name}")
     if given.rest:
@@ -100,6 +107,21 @@ def _note_types(ctx: Context, columns: Sequence[Column | None], given: Rows, que
         ctx.assigned.add((column.type_oid, value.type_oid if len(rows) < 2 else 0))
     if given.rest is not None:
         ctx.assigned.update((c.type_oid, 0) for c in columns if c is not None)
+
+
+def _note_stored(
+    ctx: Context, target: Relation, columns: Sequence[Column | None], cells: Sequence[Node]
+) -> None:
+    """Note which values of the caller are written as they are, and into which columns."""
+    if ctx.text is None:
+        return
+    for column, cell in zip(columns, cells, strict=False):
+        for given in operand(ctx, cell, column.type_oid) if column is not None else ():
+            assert column is not None
+            sink = Source(target.oid, column.number)
+            if sink not in ctx.unseen:  # a list of VALUES asks for each row
+                ctx.unseen[sink] = unseen(ctx, target, column)
+            ctx.stored.append(Stored(sink, given, ctx.unseen[sink]))
 
 
 # Parameters are sent without a type, or with one that the function of a cast may be looked up by.
@@ -155,6 +177,7 @@ def _assign(ctx: Context, target: Relation, nodes: Sequence[Node], scope: Scope)
         consume(ctx, scope, entry.get("indirection"), clause)
         value = _assigned(ctx, scope, entry.get("val", {}), clause)
         if column is not None:
+            ctx.inflows.append((Source(target.oid, column.number), value.sources))
             _note_set(ctx, target, [column], Access.UPDATE)
             if not _UNTYPED & entry.get("val", {}).keys():
                 ctx.assigned.add((0 if entry.get("indirection") else column.type_oid, value.type_oid))
@@ -162,6 +185,18 @@ def _assign(ctx: Context, target: Relation, nodes: Sequence[Node], scope: Scope)
                 ctx.use(value.sources, clause, -1)
             else:
                 _copied(ctx, target, column, value, clause)
+                _note_stored(ctx, target, [column], [_assigned_node(entry.get("val", {}))])
+
+
+def _assigned_node(node: Node) -> Node:
+    """Return what one column of a SET is given, also where ``(a, b) = (1, 2)`` sets several."""
+    multi = node.get("MultiAssignRef")
+    if multi is None:
+        return node
+    parts = multi.get("source", {}).get("RowExpr", {}).get("args", ())
+    place: int = multi.get("colno", 1) - 1
+    part: Node = parts[place] if place < len(parts) == multi.get("ncolumns") else {}
+    return part
 
 
 def _assigned(ctx: Context, scope: Scope, node: Node, clause: str) -> Col:
@@ -238,6 +273,7 @@ def merge(ctx: Context, node: Node, outer: Scope) -> Rows:
             cells = tuple(project(ctx, scope, v, "MERGE ... INSERT") for v in when.get("values", ()))
             _note_set(ctx, target, columns if "targetList" in when else columns[: len(cells)], Access.INSERT)
             _note_inflow(ctx, target, columns, Rows(cells))
+            _note_stored(ctx, target, columns, when.get("values", ()))
     for access in accesses:
         ctx.writes.append(Write(target, access, None))
     return _returning(ctx, target, node, both)

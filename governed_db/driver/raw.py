@@ -10,9 +10,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
+
 from governed_db.errors import GovernanceError
 
 if TYPE_CHECKING:
+    from psycopg._pipeline_base import BasePipeline
     from psycopg.pq.abc import PGconn
 
     from governed_db.driver.seat import Seat
@@ -44,7 +47,7 @@ class GuardedPGconn:
     def __init__(self, pgconn: PGconn, seat: Seat) -> None:
         def read(name: str) -> Any:
             value = getattr(pgconn, name)
-            if name in _WORDS and seat.quotes():
+            if name in _WORDS and seat.mumbles():
                 return (lambda encoding="": WITHHELD) if callable(value) else WITHHELD.encode()
             return value
 
@@ -61,15 +64,58 @@ class GuardedPGconn:
         )
 
 
+_KEEPERS = frozenset({"psycopg.transaction"})
+"""Modules that keep what they get in a public attribute, and need no more than the connection's state."""
+
+
 def pgconn(real: PGconn, seat: Seat) -> PGconn:
     """Return ``real`` to psycopg, to us, and to everybody under ``observe``; its state to anybody else."""
     if not seat.governor.enforce:
         return real
     # 2: this function, the property, and the frame that reads it.
     caller = sys._getframe(2).f_globals.get("__name__", "")
-    if caller.partition(".")[0] in _INSIDERS:
+    if caller.partition(".")[0] in _INSIDERS and caller not in _KEEPERS:
         return real
     return cast("PGconn", GuardedPGconn(real, seat))
+
+
+# To the type checker a pipeline; in fact a mixin, because there is one for each flavour.
+if TYPE_CHECKING:
+    _Pipeline = BasePipeline
+else:
+    _Pipeline = object
+
+
+class _Fenced(_Pipeline):
+    """A pipeline whose ``pgconn`` is shown as the connection's is."""
+
+    @property
+    def pgconn(self) -> PGconn:
+        return pgconn(vars(self)["pgconn"], self._conn._seat)  # type: ignore[attr-defined]
+
+    @pgconn.setter
+    def pgconn(self, value: PGconn) -> None:
+        vars(self)["pgconn"] = value
+
+
+class Pipeline(_Fenced, psycopg.Pipeline):
+    """A :class:`psycopg.Pipeline` of a governed connection."""
+
+    __module__ = "psycopg"  # what its repr says of it
+
+
+class AsyncPipeline(_Fenced, psycopg.AsyncPipeline):
+    """A :class:`psycopg.AsyncPipeline` of a governed connection."""
+
+    __module__ = "psycopg"  # what its repr says of it
+
+
+def fence(pipeline: BasePipeline) -> None:
+    """Put the fence around the ``pgconn`` of a pipeline that psycopg has made."""
+    if isinstance(pipeline, psycopg.Pipeline):
+        pipeline.__class__ = Pipeline
+    elif isinstance(pipeline, psycopg.AsyncPipeline):
+        pipeline.__class__ = AsyncPipeline
 
 
 def shown(real: PGconn, seat: Seat) -> PGconn:

@@ -12,7 +12,7 @@ What is not understood raises :class:`NotUnderstood`; nothing is ever passed ove
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from governed_db.statement import lexer
 from governed_db.statement.nodes import words
@@ -239,6 +239,7 @@ class _Reader(Tokens):
         creates = self.is_("create")
         imports = self.is_("import")
         into: tuple[int, int] | None = None
+        targets: tuple[tuple[str, ...], ...] = ()
         before = ""
         while True:
             word = self.slice(self.next()).lower()
@@ -254,7 +255,7 @@ class _Reader(Tokens):
                 if into is not None:
                     raise NotUnderstood("INTO twice in a statement")
                 first = self.at - 1
-                self.targets()
+                targets = self.targets()
                 into = (first, self.at)
                 word = ""
             before = word
@@ -266,16 +267,18 @@ class _Reader(Tokens):
             head = self.between(start, into[0])
             rest = self.between(into[1], end)
             text = f"{head} {rest}"
-        self.add(text, "SQL")
+        self.pieces.append(Piece(text, "SQL", into=targets))
 
-    def targets(self) -> None:
+    def targets(self) -> tuple[tuple[str, ...], ...]:
         self.take("strict")
+        found: list[tuple[str, ...]] = []
         while True:
-            self.name("a variable after INTO")
+            names = [self.name("a variable after INTO")]
             while self.take("."):
-                self.name("a field after INTO")
+                names.append(self.name("a field after INTO"))
+            found.append(tuple(names))
             if not self.take(","):
-                return
+                return tuple(found)
 
     def on_begin(self) -> None:
         self.nested()
@@ -417,7 +420,7 @@ class _Reader(Tokens):
         self.expression(text, "EXECUTE", dynamic=True)
         while stop != end:
             if stop == "into":
-                self.targets()
+                self.pieces[-1] = evolve(self.pieces[-1], into=self.targets())
                 stop = self.slice(self.next()).lower()
                 if stop not in ("using", end):
                     raise NotUnderstood("an EXECUTE")

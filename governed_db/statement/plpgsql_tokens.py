@@ -21,12 +21,14 @@ class Piece:
         what: the PL/pgSQL statement that it stands in ("IF", "RETURN", "RAISE", "assignment", "SQL" ...).
         target: the names of the variable that the value is assigned to: ``("new", "email")``.
         dynamic: the value of the text is itself run as SQL.
+        into: the same names of each variable after an INTO.
     """
 
     text: str = field(repr=False)
     what: str
     target: tuple[str, ...] = ()
     dynamic: bool = False
+    into: tuple[tuple[str, ...], ...] = ()
 
 
 _OPENING, _CLOSING = frozenset("(["), frozenset(")]")

@@ -488,7 +488,7 @@ def test_any_name_survives(
     schema: str, relation: str, column: str, comment: str | None, definition: str, outputs: list[str]
 ) -> None:
     results: list[list[tuple[str | None, ...]]] = [[] for _ in queries.PARTS]
-    results[0] = [("16384", schema, relation, "v", "p", "f", comment)]
+    results[0] = [("16384", schema, relation, "v", "p", "f", comment, None)]
     results[1] = [("16384", "1", column, "25", "-1", "t", comment, None)]
     results[PLACE["_VIEWS"]] = [("16384", definition)]
     modes = "{" + ",".join(["i", *("o" for _ in outputs)]) + "}"
