@@ -21,7 +21,14 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(python|toml|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
-JUDGING = ("governed-db check", "governed-db policy test", "governed-db policy explain", "governed-db harden")
+JUDGING = (
+    "governed-db check",
+    "governed-db classify",
+    "governed-db keys",
+    "governed-db policy test",
+    "governed-db policy explain",
+    "governed-db harden",
+)
 
 _LIBPQ = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
 
