@@ -109,42 +109,50 @@ def _absolute(variable: str) -> Path | None:
 
 def _load(path: Path, *, found: bool) -> policy.Policy:
     try:
-        # The checks are of the file that is read, through its descriptor: a name can be moved in between.
-        with path.open("rb") as file:
-            _check_trusted(path, os.fstat(file.fileno()), found=found)
-            raw = file.read()
-        if found:
-            _check_folder(path)
+        raw = _read(path, "policy", found=found)
     except OSError as error:
         raise PolicyError(
             f"the policy {path} cannot be read: {error.strerror}",
             rule="config",
             remedy=f"Make {path} readable, or name another file.",
         ) from error
-    return policy.load_bytes(raw, str(path))
+    # What a policy names decides with it, and has to be as safe from others.
+    return policy.load_bytes(
+        raw, str(path), companion=lambda named: _read(named, "classification", found=found)
+    )
 
 
-def _check_trusted(path: Path, status: os.stat_result, *, found: bool) -> None:
+def _read(path: Path, what: str, *, found: bool) -> bytes:
+    # The checks are of the file that is read, through its descriptor: a name can be moved in between.
+    with path.open("rb") as file:
+        _check_trusted(path, what, os.fstat(file.fileno()), found=found)
+        raw = file.read()
+    if found:
+        _check_folder(path, what)
+    return raw
+
+
+def _check_trusted(path: Path, what: str, status: os.stat_result, *, found: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise PolicyError(f"the policy {path} is not a regular file", rule="config")
+        raise PolicyError(f"the {what} {path} is not a regular file", rule="config")
     if os.name != "posix":  # elsewhere the mode bits say nothing about who may write
         return
     if found and status.st_uid not in {0, os.geteuid()}:
         raise PolicyError(
-            f"the policy {path} belongs to another user, who can change it at any time",
+            f"the {what} {path} belongs to another user, who can change it at any time",
             rule="config",
             remedy=f"Make it yours or root's (chown), or name it explicitly if that user may decide: {path}",
         )
     others = stat.S_IWOTH | (stat.S_IWGRP if found and not _private_group(status) else 0)
     if status.st_mode & others:
         raise PolicyError(
-            f"the policy {path} can be written by other users, who could change what is allowed",
+            f"the {what} {path} can be written by other users, who could change what is allowed",
             rule="config",
             remedy=f"chmod go-w {path}",
         )
 
 
-def _check_folder(path: Path) -> None:
+def _check_folder(path: Path, what: str) -> None:
     """Refuse a folder in which others may replace the file. A sticky folder (as /tmp) lets only owners."""
     if os.name != "posix":
         return
@@ -153,7 +161,7 @@ def _check_folder(path: Path) -> None:
     writable = stat.S_IWOTH | (0 if _private_group(status) else stat.S_IWGRP)
     if status.st_mode & writable and not status.st_mode & stat.S_ISVTX:
         raise PolicyError(
-            f"other users can write to {folder} and so replace the policy in it",
+            f"other users can write to {folder} and so replace the {what} in it",
             rule="config",
             remedy=f"chmod go-w {folder}",
         )

@@ -20,15 +20,20 @@ from governed_db import statement as statements
 from governed_db.approval import ProcessApprovals
 from governed_db.audit.archive import Archive
 from governed_db.audit.trail import Trail
-from governed_db.catalog import Bound, Catalog, Source
+from governed_db.catalog import Bound, Catalog, Session, Source
 from governed_db.catalog.bind import bind
 from governed_db.driver import pauses
 from governed_db.driver.convert import convert
 from governed_db.driver.pauses import Pause
-from governed_db.errors import GovernanceError
+from governed_db.errors import GovernanceError, PolicyError
 from governed_db.identity import NOBODY, Identity, acting, standing
 from governed_db.locks import lock
-from governed_db.masking.model import MaskPlan, Sensitivity
+from governed_db.masking import reviewed
+from governed_db.masking.keys import Keyring, KeySource, find
+from governed_db.masking.model import KEYED, MaskPlan, Sensitivity
+from governed_db.masking.redact import Rewriting, redact
+from governed_db.masking.reviewed import Said
+from governed_db.masking.sampled import Samples
 from governed_db.policy import Decider, Decision, Policy, Request
 from governed_db.policy.decider import TIMEOUT, Counsel
 from governed_db.run import Call, Known
@@ -61,8 +66,12 @@ class Governor:
         decider: an object with ``decide(request) -> Decision`` whose answer stands where the policy's rules
             stand (``governed_db.policy.decider``). Not asked where the policy does not enforce.
         decider_timeout: seconds it may take.
+        keys: the keys for masks that need one, or what asks a key service for them, at the start and at each
+            :meth:`reload`; by default the file that the policy names, else the environment
+            (``governed_db.masking.keys``).
 
     Raises:
+        PolicyError: the keys cannot be used, or a strategy of the policy needs one and there is none.
         TypeError, ValueError: ``decider`` cannot decide, or its time limit is none.
     """
 
@@ -75,14 +84,17 @@ class Governor:
         decider: Decider | None = None,
         decider_timeout: float = TIMEOUT,
         source: Callable[[], Policy] | None = None,
+        keys: Keyring | KeySource | None = None,
     ) -> None:
         self.counsel = None if decider is None else Counsel(decider, decider_timeout)
         self.spending = Spending()
         self._lock = lock(self)
         self._source = source
+        self._keys_from = keys
         self._read: OrderedDict[bytes, Statement | Unreadable] = OrderedDict()
         self._catalogs: dict[tuple[object, ...], Catalog] = {}
-        self._sensitive: dict[str, Mapping[Source, Sensitivity]] = {}
+        self._sensitive: dict[tuple[str, int], Mapping[Source, Sensitivity]] = {}
+        self.samples = Samples()
         self._install(policy)
         folder = policy.settings.audit.directory or Path(state_dir or config.state_dir()) / "journal"
         self.trail = Trail(
@@ -121,7 +133,9 @@ class Governor:
         policy = policy.in_environment(config.environment())
         settings = policy.settings
         limits = Limits(**settings.limits)
+        keys = self._find_keys(policy)  # before anything is changed: it may refuse
         self.policy = policy
+        self.keys = keys
         self.rated = settings.enforce and policy.rated
         self.enforce = settings.enforce
         self._momentary = policy.momentary
@@ -130,6 +144,22 @@ class Governor:
         self._limits = limits
         self._sensitive.clear()
         self._told: set[str] = set()
+
+    def _find_keys(self, policy: Policy) -> Keyring | None:
+        masking = policy.settings.masking
+        if not (policy.settings.enforce and masking.on):
+            return None
+        keys = find(self._keys_from, masking.keys)
+        for label, treatment in sorted(masking.strategies.items()):
+            if keys is None and treatment.strategy in KEYED:
+                raise PolicyError(
+                    f"{policy.name}: the strategy '{treatment.strategy}' of {label} needs a key,"
+                    " and there is none",
+                    rule="masking.keys",
+                    remedy="make one with governed-db keys new FILE, and name it in the policy:"
+                    ' [masking] keys = "FILE"',
+                )
+        return keys
 
     # -- what the pipeline asks
 
@@ -205,32 +235,56 @@ class Governor:
 
     def sensitive(self, catalog: Catalog) -> Mapping[Source, Sensitivity]:
         """Return the sensitive columns of ``catalog``."""
-        found = self._sensitive.get(catalog.version)
+        key = (catalog.version, self.samples.version)
+        found = self._sensitive.get(key)
         if found is None:
-            overrides = self.policy.settings.masking.columns
-            found = self._sensitive[catalog.version] = masking.classify(catalog, overrides)
-            self._tell_stale(catalog)
+            settings = self.policy.settings.masking
+            overrides, said = reviewed.overrides(catalog, settings.columns, settings.reviewed)
+            found = self._sensitive[key] = masking.classify(
+                catalog, overrides, self.samples.sensitive(catalog)
+            )
+            self._tell_stale(catalog, said)
             while len(self._sensitive) > 16:  # a handful of databases, and their last versions
                 self._sensitive.pop(next(iter(self._sensitive)))
         return found
 
-    def _tell_stale(self, catalog: Catalog) -> None:
-        """Put masking overrides that name no column on record, and in the log, once for each policy."""
-        for each in masking.stale(catalog, self.policy.settings.masking.columns):
-            if each.path not in self._told:
-                self._told.add(each.path)
-                _log.warning("%s: %s", self.policy.name, each)
-                self.trail.event("policy.stale", setting=f"masking.columns.{each.path}", reason=str(each))
+    def _tell_stale(self, catalog: Catalog, said: Said) -> None:
+        """Put on record and in the log, once for each policy, what it says of columns that have changed."""
+        settings = self.policy.settings.masking
+        told = {f"masking.columns.{s.path}": str(s) for s in masking.stale(catalog, settings.columns)}
+        gone = masking.stale(catalog, {k: v for k, v in said.overrides.items() if k not in settings.columns})
+        told |= {f"masking.classification.{s.path}": str(s) for s in gone}
+        told |= {f"masking.classification.{path}": f"{path}: {why}; it is masked" for path, why in said.stale}
+        for label in masking.unused(
+            (*settings.strategies, *settings.equality), (*settings.columns.values(), *said.overrides.values())
+        ):
+            told[f"masking.{label.label}"] = str(label)
+        for setting, reason in told.items():
+            if setting not in self._told:
+                self._told.add(setting)
+                _log.warning("%s: %s", self.policy.name, reason)
+                self.trail.event("policy.stale", setting=setting, reason=reason)
 
     def plan(self, bound: Bound, catalog: Catalog, caller: Identity) -> MaskPlan:
         """Return what has to be masked in the rows of ``bound`` for ``caller``."""
         return masking.plan(bound, catalog, self.sensitive(catalog), self.policy.terms(caller))
+
+    def redact(
+        self, bound: Bound, made: MaskPlan, catalog: Catalog, session: Session, caller: Identity
+    ) -> tuple[MaskPlan, Rewriting | None]:
+        """Return the plan of ``bound``, and what is sent instead where it runs over redacted values."""
+        terms = self.policy.terms(caller)
+        return redact(bound, made, catalog, session, self.sensitive(catalog), terms, self._limits)
 
     # -- catalogs, shared by the connections to one database
 
     def catalog_of(self, seat: Seat) -> Catalog | None:
         """Return the newest snapshot of the database behind ``seat``."""
         return self._catalogs.get(_database(seat))
+
+    def place(self, seat: Seat) -> tuple[object, ...]:
+        """Return what tells the database behind ``seat`` from others."""
+        return _database(seat)
 
     def share_catalog(self, seat: Seat, catalog: Catalog) -> None:
         """Let other connections to the same database use ``catalog``."""
@@ -307,7 +361,10 @@ class Governor:
             return _unreadable(call.text, error, self.policy.version)
         if not self.enforce:
             return pipeline.may(call, known, self)
-        return (yield from pipeline.judged(call, known, seat))
+        decision = yield from pipeline.judged(call, known, seat)
+        if known.due and decision.verdict is policies.Verdict.ALLOW:
+            decision = pipeline.held(call, (yield from seat.look(call, known, caller)), decision)
+        return decision
 
     def _check_text(self, sql: Query, params: Params | None, identity: Identity | None) -> Known | Decision:
         call = Call(*convert(sql, params)[:3], copies=True)
@@ -330,10 +387,10 @@ class Governor:
     # -- life
 
     def reload(self) -> None:
-        """Read the policy file again; a file that cannot be used leaves the old policy in force.
+        """Read the policy file and the keys again; what cannot be used leaves the old ones in force.
 
         Raises:
-            PolicyError: the file cannot be used.
+            PolicyError: the file or the keys cannot be used.
         """
         if self._source is not None:
             policy = self._source()

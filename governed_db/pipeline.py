@@ -9,6 +9,7 @@ Every path by which a caller can send SQL leads through :func:`clear`, and nothi
     MAY    judged()               the policy's decision or the decider's, with the planner's estimate where
                                   a rule asks for it; the budget's and the mask plan's refusals
     AGREED agreed()               people, where the decision asks for them
+    WHAT   looked()               values, sampled once, of columns that names left undecided
     NOTED  trail.intent()         on record BEFORE it is sent
     RUN    the driver             psycopg sends it; ``Run.guard`` says within which bounds
     MASK   ``Run.plan``           applied by the driver as values load
@@ -43,9 +44,11 @@ from governed_db.errors import (
     StatementBlocked,
 )
 from governed_db.identity.model import Identity, standing
+from governed_db.masking.given import Refused, each, settle
 from governed_db.masking.model import OPEN
+from governed_db.masking.redact import copies
 from governed_db.policy.model import Budget, Decision, Estimate, Request, Verdict
-from governed_db.run import Call, Known, Run
+from governed_db.run import Call, Known, Run, Sending
 from governed_db.statement import EffectKind, Unreadable
 
 if TYPE_CHECKING:
@@ -78,7 +81,12 @@ def clear(call: Call, seat: Seat) -> PQGen[Run]:
     if decision.verdict is not Verdict.ALLOW or limit is not None:
         decision, approval_id = agreed(call, caller, known, decision, seat)
         limit = guard(call, known, decision)
-    return _run(call, caller, known, decision, approval_id, limit, seat.governor.spending)
+    if known.due:
+        known = yield from looked(call, caller, known, decision, seat)
+    run = _run(call, caller, known, decision, approval_id, limit, seat.governor.spending)
+    if run.plan.given is not None:
+        run.sending = sending(run, call, seat)
+    return run
 
 
 def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int | None, Call]]:
@@ -117,11 +125,27 @@ def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int |
         if approval_id:
             decisions = [answer.replace(statement=k.statement) for k in known]
             limit = None
+    for place, (call, k, decision) in enumerate(zip(calls, known, decisions, strict=True)):
+        if k.due:
+            known[place] = yield from looked(call, caller, k, decision, seat)
     runs = [
         _run(call, caller, k, decision, approval_id, None, seat.governor.spending)
         for call, k, decision in zip(calls, known, decisions, strict=True)
     ]
     return runs, limit, whole
+
+
+def looked(call: Call, caller: Identity, known: Known, decision: Decision, seat: Seat) -> PQGen[Known]:
+    """Look at values that names left undecided, of what is about to be sent, and see whether it still holds.
+
+    Raises:
+        MaskedColumnRefused: the values are sensitive, and no mask can follow them.
+    """
+    known = yield from seat.look(call, known, caller)
+    after = held(call, known, decision)
+    if after.verdict is not Verdict.ALLOW:
+        _refuse(call, caller, known, after, seat, None)
+    return known
 
 
 _SEVERITY = {Verdict.ALLOW: 0, Verdict.NEEDS_APPROVAL: 1, Verdict.BLOCK: 2}
@@ -145,13 +169,14 @@ def _run(
         identity=caller,
         statement=known.statement,
         decision=decision,
-        plan=known.plan,
+        plan=known.sent.plan,
         sensitive=known.sensitive,
         bound=known.bound,
         approval_id=approval_id,
         guard=limit,
         settled=known.settled,
         known=known,
+        sending=None if known.rewritten is None else Sending(known.rewritten.text),
     )
 
 
@@ -175,6 +200,24 @@ def watch(call: Call, seat: Seat) -> Run:
     except GovernanceError:
         decision = None
     return Run(call=call, identity=caller, statement=known.statement, decision=decision, known=known)
+
+
+def sending(run: Run, call: Call, seat: Seat) -> Sending | None:
+    """Return what is sent in the place of one execution of ``run``, ``None`` where that is ``call`` itself.
+
+    Raises:
+        MaskedColumnRefused: a value of it is not let in; the refusal is on record.
+    """
+    known, decision = run.known, run.decision
+    if known is None or decision is None:
+        return None
+    rewritten = None if known.rewritten is None else Sending(known.rewritten.text)
+    if run.plan.given is None or not decision.masked:
+        return rewritten
+    made = settle(_planned(call, known), run.plan.given, seat.governor.keys, seat.pgconn._encoding)
+    if isinstance(made, Refused):
+        _refuse(call, run.identity, known, refusals.let_in(decision, made), seat, None)
+    return made or rewritten
 
 
 def _unjudged(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) -> Run:
@@ -252,11 +295,18 @@ def judged(call: Call, known: Known, seat: Seat) -> PQGen[Decision]:
         decision = governor.decide(known.request)
     else:
         decision = yield from _answer(known.request, seat)
+    given = known.sent.plan.given
+    if given is not None and decision.masked and decision.verdict is not Verdict.BLOCK and not known.refused:
+        # Before the planner is asked, or people: neither may tell a value that is there from one that is not.
+        for one in each(_planned(call, known)):
+            made = settle(one, given, governor.keys, seat.pgconn._encoding)
+            if isinstance(made, Refused):
+                return refusals.let_in(decision, made)
     if decision.wants_estimate:
-        if decision.masked and known.plan.refusals:
+        if decision.masked and known.refused:
             # It does not run in any case; and what the planner expects tells of the values behind the mask.
             return refusals.masked(decision, known)
-        estimate = yield from seat.estimate(call, known.statement)
+        estimate = yield from seat.estimate(_planned(call, known), known.statement)
         if isinstance(estimate, Estimate):
             decision = yield from _answer(evolve(known.request, estimate=estimate), seat)
             decision = decision.replace(estimate=estimate)
@@ -265,6 +315,11 @@ def judged(call: Call, known: Known, seat: Seat) -> PQGen[Decision]:
     if decision.budget.rows_written_per_minute is not None and known.statement.writes:
         decision = _within_rows(known, decision, governor)
     return held(call, known, decision)
+
+
+def _planned(call: Call, known: Known) -> Call:
+    """Return what the planner is asked about: what would be sent."""
+    return call if known.rewritten is None else evolve(call, text=known.rewritten.text)
 
 
 def _answer(request: Request, seat: Seat) -> PQGen[Decision]:
@@ -278,13 +333,12 @@ def held(call: Call, known: Known, decision: Decision) -> Decision:
     """Hold a decision against the statement's mask plan and its row cap."""
     if decision.verdict is Verdict.BLOCK:
         return decision
-    if decision.masked and known.plan.refusals:
+    if decision.masked and known.refused:
         return refusals.masked(decision, known)
-    if any(effect.kind in COPIES for effect in known.statement.effects):
-        if not call.copies:
-            return refusals.not_copied(decision)
-        if decision.masked and known.plan.masks:
-            return refusals.copied(decision, known)
+    if any(effect.kind in COPIES for effect in known.statement.effects) and not call.copies:
+        return refusals.not_copied(decision)
+    if decision.masked and known.plan.masks and known.rewritten is None and copies(known.statement):
+        return refusals.copied(decision, known)
     if decision.verdict is Verdict.ALLOW and decision.row_cap is not None:
         return refusals.capped(decision, call, known)
     return decision

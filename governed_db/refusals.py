@@ -7,6 +7,7 @@ again can help: agents read these, and correct themselves instead of looping.
 from __future__ import annotations
 
 from governed_db.approval.request import ApprovalRequest
+from governed_db.masking.given import Refused
 from governed_db.masking.model import Refusal
 from governed_db.policy.model import Decision, Verdict
 from governed_db.policy.reasons import name_service
@@ -60,6 +61,8 @@ def masked(decision: Decision, known: Known) -> Decision:
     where = f" at character {first.location + 1}" if first.location >= 0 else ""
     more = f" (and {others} more)" if others else ""
     remedy = _unmasked(first)
+    if known.plan.unredacted:
+        more += f"; it cannot run over redacted values either: {known.plan.unredacted}"
     who = known.request.identity
     if is_named_service(who, frozenset({who.subject})):  # it would be one, if the policy named it
         remedy = name_service(f"{remedy}.", who.subject)
@@ -81,6 +84,17 @@ def _unmasked(refusal: Refusal) -> str:
             " policy to label the columns that the trigger writes to in [masking.columns], or have a service"
             " that the policy names do it"
         )
+    if refusal.clause.startswith(("the foreign key ", "what the trigger ")):
+        return f"leave {name} as it is; what becomes of the write would tell whether it had that value before"
+    if refusal.clause.startswith("naming the partition "):
+        return "name the partitioned table instead; its rows come from all partitions"
+    if refusal.clause.startswith(_HOLDING):
+        return f"set {name} to a value as well, or leave alone what {refusal.clause} holds against it"
+    if refusal.clause.startswith("a write of "):
+        return (
+            f"leave {name} out of what is written: who reads it masked may not write it, says the policy in"
+            " [masking] write"
+        )
     if refusal.clause.startswith("INSERT into "):
         return f"leave {name} out of what is copied, or give values of your own for it"
     if refusal.clause.startswith("SET "):
@@ -88,6 +102,23 @@ def _unmasked(refusal: Refusal) -> str:
     return (
         f"select {name} itself (it comes back masked) and filter, join,"
         " group or compute with columns that are not masked, such as the key"
+    )
+
+
+_HOLDING = (
+    "the check constraint ", "the primary key ", "the unique constraint ", "the exclusion constraint ",
+    "the index ",
+)  # fmt: skip
+
+
+def let_in(decision: Decision, refused: Refused) -> Decision:
+    """Block: a value that the caller gives is not let in."""
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule=refused.rule,
+        reason=refused.reason,
+        remedy=refused.remedy,
+        retryable=False,
     )
 
 
@@ -105,10 +136,11 @@ def not_copied(decision: Decision) -> Decision:
 def copied(decision: Decision, known: Known) -> Decision:
     """Block: COPY of a masked column."""
     names = ", ".join(m.name for m in known.plan.masks)
+    why = f"; it cannot run over redacted values: {known.plan.unredacted}" if known.plan.unredacted else ""
     return decision.replace(
         verdict=Verdict.BLOCK,
         rule="masking.copy",
-        reason=f"COPY hands out raw bytes, and {names} is masked for this caller",
+        reason=f"COPY hands out raw bytes, and {names} is masked for this caller{why}",
         remedy="read it with SELECT, which masks it, or COPY (SELECT ...) without the masked columns",
         retryable=False,
     )

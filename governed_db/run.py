@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from attrs import define, field
@@ -13,6 +14,7 @@ from governed_db.catalog.bound import Bound, Source
 from governed_db.errors import QueryCanceled
 from governed_db.identity.model import Identity
 from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
+from governed_db.masking.sampled import Wanted
 from governed_db.policy.model import Decision, Request
 from governed_db.statement import WRITES, EffectKind, Statement
 from governed_db.statement.facts import Access
@@ -43,11 +45,27 @@ class Call:
 class Sending:
     """What is sent in the place of a call: the same meaning over masked values, or with tokens resolved.
 
-    It can hold values that nobody may see, so that it is no part of records, messages or approvals.
+    It can hold values that nobody may see, so that it is no part of records, messages or approvals. Where
+    ``params`` is not ``None``, ``types`` and ``formats`` are theirs: there can be more than the call has.
     """
 
     text: bytes = field(repr=False)
     params: Sequence[Buffer | None] | None = field(default=None, repr=False)
+    types: tuple[int, ...] = ()
+    formats: Sequence[int] | None = field(default=None, repr=False)
+
+
+@define(kw_only=True, eq=False)
+class Rewritten:
+    """What is sent of a statement that runs over redacted values: its text, and what is known of that.
+
+    ``text`` is in the encoding of the connection.
+    """
+
+    text: bytes = field(repr=False)
+    bound: Bound
+    plan: MaskPlan
+    probe: Any = field(default=UNMADE, repr=False)  # as Known.probe
 
 
 @define(kw_only=True, eq=False)
@@ -55,7 +73,8 @@ class Known:
     """What stays true of one text for one standing: cached, because none of it depends on the moment.
 
     ``template`` is the trail's: what its records of this text by one caller have in common. ``settled``:
-    nothing the statement does can change what names mean, so that there is nothing to follow.
+    nothing the statement does can change what names mean, so that there is nothing to follow. ``rewritten``:
+    it is sent over redacted values.
     """
 
     statement: Statement
@@ -67,6 +86,22 @@ class Known:
     settled: bool = False
     counts: bool = True  # whether the server counts rows that no command tag tells of (track_counts)
     probe: Any = field(default=UNMADE, repr=False)  # the SELECT that counts what it would touch, once made
+    rewritten: Rewritten | None = None
+    # What was known from samples (their version; -1: any), until when that holds, and what has to be looked
+    # at before it is sent.
+    sampled: int = -1
+    until: float = inf
+    due: tuple[Wanted, ...] = field(default=(), repr=False)
+
+    @property
+    def sent(self) -> Known | Rewritten:
+        """What is known of the text that is sent."""
+        return self.rewritten or self
+
+    @property
+    def refused(self) -> bool:
+        """Whether masked columns are used where no mask can follow, so that it does not run at all."""
+        return bool(self.plan.refusals) and self.rewritten is None
 
     @property
     def beside(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from governed_db.catalog.bound import Bound, Source
+from governed_db.catalog.bound import Bound, Source, Use
 from governed_db.catalog.model import Relation
 
 
@@ -13,7 +13,8 @@ def lineage(bound: Bound) -> tuple[list[str], dict[str, Any]]:
 
     ``outputs`` has a list per column of the result: 1 where it is handed out unchanged, else 0, then the
     places in the list of columns of what it is made of. ``uses`` has a clause and a place for each other use,
-    and the place of the column that the value is stored in where nothing else becomes of it.
+    and the place of the column that the value is stored in where nothing else becomes of it; for one that
+    tells little, that or ``None``, and "nullness" or "equality".
     """
     relations = {u.relation.oid: u.relation for u in bound.relations}
     names: dict[Source, str] = {}
@@ -24,18 +25,35 @@ def lineage(bound: Bound) -> tuple[list[str], dict[str, Any]]:
             known = names[source] = _column(source, relations.get(source.relation))
         return known
 
-    uses = dict.fromkeys((u.clause, name(u.source), *((name(u.sink),) if u.sink else ())) for u in bound.uses)
+    uses = dict.fromkeys(
+        (u.clause, name(u.source), name(u.sink) if u.sink else None, _little(u)) for u in bound.uses
+    )
     outputs = [(o.plain, sorted({name(s) for s in o.sources})) for o in bound.outputs or ()]
     columns = sorted(
-        {*(n for _, sources in outputs for n in sources), *(n for _, *told in uses for n in told)}
+        {*(n for _, sources in outputs for n in sources), *(n for _, *told, _ in uses for n in told if n)}
     )
     place = {column: index for index, column in enumerate(columns)}
     found: dict[str, Any] = {}
     if bound.outputs is not None:
         found["outputs"] = [[int(plain), *(place[n] for n in sources)] for plain, sources in outputs]
     if uses:
-        found["uses"] = [[clause, *(place[n] for n in told)] for clause, *told in uses]
+        found["uses"] = [
+            [clause, place[source], *_more(None if sink is None else place[sink], little)]
+            for clause, source, sink, little in uses
+        ]
     return columns, found
+
+
+def _little(use: Use) -> str:
+    if use.nullness:
+        return "nullness"
+    return "equality" if use.operands else ""
+
+
+def _more(sink: int | None, little: str) -> tuple[int | str | None, ...]:
+    if little:
+        return sink, little
+    return () if sink is None else (sink,)
 
 
 def functions(bound: Bound) -> list[str | list[str]]:

@@ -112,10 +112,17 @@ def what(
             functions=sorted({str(f) for f in called if f.certain}),
             functions_or_columns=sorted({str(f) for f in called if not f.certain}),
         )
-    if plan is not None and plan.masks:
-        section["masked"] = [
-            {"column": m.name, "label": m.label, "strategy": m.strategy.value} for m in plan.masks
+    if plan is not None and (plan.masks or plan.redacted):
+        masked = [
+            # What values have told, no catalog can tell again.
+            {"column": m.name, "label": m.label, "strategy": m.strategy.value}
+            | ({"basis": m.basis} if m.basis == "values" else {})
+            for m in plan.masks
         ]
+        redacted = [{"column": r.name, "label": r.label, "strategy": "redact"} for r in plan.redacted]
+        section["masked"] = masked + redacted
+        if plan.redacted:
+            section["rewritten"] = True
     if statement.parameters:
         section["parameters"] = {"count": statement.parameters, "types": list(parameter_types)}
     complete = statement if bound is None else bound

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
-from governed_db.cli.common import FAILED, add_question, line, print_json, statement_of
+from governed_db.cli.common import add_question, failed, line, print_json, statement_of
 
 if TYPE_CHECKING:
     from governed_db.cli.judging import Judged
@@ -40,8 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         with judging.judge(judging.find_policy(arguments.policy), arguments.dsn) as judge:
             judged = judge.ask(sql, identity=identity)
     except (Error, OSError, ValueError) as error:  # a PolicyError is an Error of psycopg
-        print(f"governed-db check: {error}", file=sys.stderr)
-        return FAILED
+        return failed("check", error)
     if arguments.json:
         _print_json(judged)
     else:
@@ -70,6 +68,7 @@ def _print_json(judged: Judged) -> None:
             "masked": None
             if masks is None
             else [{"column": m.name, "label": m.label, "strategy": m.strategy} for m in masks],
+            "redacted": [{"column": r.name, "label": r.label} for r in judged.redacted],
             "shadowed": [{"rule": s.rule, "verdict": s.verdict} for s in decision.shadowed],
             "budget": spending(decision),
             "estimate": None if estimate is None else asdict(estimate),
@@ -99,6 +98,8 @@ def _print_text(judged: Judged) -> None:
     line("approvers", ", ".join(decision.approvers))
     if judged.masks:
         line("masked", ", ".join(f"{m.name} ({m.label})" for m in judged.masks))
+    if judged.redacted:
+        line("redacted", ", ".join(f"{r.name} ({r.label})" for r in judged.redacted))
     line("shadowed", ", ".join(f"{s.rule} would say {s.verdict}" for s in decision.shadowed))
     if judged.masks is None:
         line("note", "with --dsn a database says what names mean, and which columns are masked")

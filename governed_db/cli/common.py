@@ -58,6 +58,17 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def failed(command: str, error: BaseException) -> int:
+    """Print what kept ``command`` from its work, with what would help where that is known; return 1."""
+    said, remedy = str(error), getattr(error, "remedy", "")
+    # libpq puts a hint on a line of its own, behind a tab.
+    text = "\n".join(clean(part.expandtabs(2)) for part in said.splitlines())
+    print(f"governed-db {command}: {text}", file=sys.stderr)
+    if remedy and remedy not in said:
+        print(f"  {clean(remedy)}", file=sys.stderr)
+    return FAILED
+
+
 def line(label: str, text: str, *, indent: int = LABEL) -> None:
     """Print ``label`` and ``text``, wrapped under itself; nothing where there is no text."""
     if text:

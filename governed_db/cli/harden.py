@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from governed_db.cli.common import FAILED, add_policy
+from governed_db.cli.common import add_policy, failed
 
 if TYPE_CHECKING:
     from governed_db.cli.hardening.wanted import Wanted
@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         text = _script(arguments)
     except (Error, OSError, ValueError) as error:  # a PolicyError is an Error of psycopg
-        print(f"governed-db harden: {error}", file=sys.stderr)
-        return FAILED
+        return failed("harden", error)
     sys.stdout.write(text)
     return 0
 
@@ -91,6 +90,7 @@ def _script(arguments: argparse.Namespace) -> str:
     policy = judging.find_policy(arguments.policy)
     facts = server.read(arguments.dsn, roles)
     with judging.judge(policy, arguments.dsn) as judge:
+        judge.survey()
         wants = [
             wanted(
                 Asker(judge, identity, arguments.with_approvals),

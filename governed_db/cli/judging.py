@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from governed_db.driver import sampling
 from governed_db.governor import Governor
 from governed_db.identity import Identity
+from governed_db.masking import OPEN
 from governed_db.policy import Decision, Policy, Request
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from governed_db.catalog import Catalog
     from governed_db.driver.connection import Connection
-    from governed_db.masking.model import ColumnMask
+    from governed_db.masking.model import ColumnMask, MaskPlan, Redacted
 
 
 def find_policy(named: str | None) -> Policy:
@@ -53,12 +55,14 @@ class Judged:
         caller: who was taken to ask.
         request: what the policy was asked last; ``None`` where the text could not be read.
         masks: the masked columns of the result; ``None``: not known without a database.
+        redacted: the columns that it reads redacted, where it runs over redacted values.
     """
 
     decision: Decision
     caller: Identity
     request: Request | None
     masks: tuple[ColumnMask, ...] | None
+    redacted: tuple[Redacted, ...] = ()
 
 
 @frozen
@@ -97,19 +101,47 @@ class Judge:
         self.governor.asked = None
         self.governor.policy = self.policy if environment is None else _somewhere(self.policy, environment)
         decision = self.governor.check(sql, params, identity=caller, connection=self.connection)
+        if decision.verdict != "block" and self._look(caller):
+            decision = self.governor.check(sql, params, identity=caller, connection=self.connection)
+        plan = self._plan(decision, caller)
         return Judged(
-            decision=decision, caller=caller, request=self.governor.asked, masks=self._masks(decision, caller)
+            decision=decision,
+            caller=caller,
+            request=self.governor.asked,
+            masks=None if plan is None else plan.masks,
+            redacted=() if plan is None else plan.redacted,
         )
 
-    def _masks(self, decision: Decision, caller: Identity) -> tuple[ColumnMask, ...] | None:
+    def survey(self) -> None:
+        """Look at a few values of every relation, as statements of masked callers would."""
+        if self.connection is not None and self.policy.masking.sample:
+            self.connection.wait(sampling.survey(self.connection._seat))
+
+    def _look(self, caller: Identity) -> bool:
+        """Look at values that the statement would have looked at; return whether they told anything new."""
+        request = self.governor.asked
+        if self.connection is None or request is None or request.bound is None:
+            return False
+        if not self.governor.masks(caller):
+            return False
+        wanted, _ = sampling.due(self.connection._seat, request.bound)
+        if not wanted:
+            return False
+        before = self.governor.samples.version
+        self.connection.wait(sampling.sample(self.connection._seat, wanted))
+        return self.governor.samples.version != before
+
+    def _plan(self, decision: Decision, caller: Identity) -> MaskPlan | None:
         if self.connection is None:
             return None
-        request, catalog = self.governor.asked, self.catalog
+        request, catalog, session = self.governor.asked, self.catalog, self.connection._seat.session
         if decision.verdict == "block" or not self.governor.masks(caller):
-            return ()
-        if request is None or request.bound is None or catalog is None:
-            return ()
-        return self.governor.plan(request.bound, catalog, caller).masks
+            return OPEN
+        if request is None or request.bound is None or catalog is None or session is None:
+            return OPEN
+        plan = self.governor.plan(request.bound, catalog, caller)
+        plan, rewriting = self.governor.redact(request.bound, plan, catalog, session, caller)
+        return plan if rewriting is None else rewriting.plan
 
 
 def _somewhere(policy: Policy, environment: str) -> Policy:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from governed_db.cli.common import FAILED, clean
+from governed_db.cli.common import clean, failed
 from governed_db.cli.trail import add_trail, entries, folder_of, in_force, shelf_of
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _write(arguments.out, proposal.text)
     except (OSError, PolicyError, ValueError) as error:
-        print(f"governed-db policy learn: {clean(str(error))}", file=sys.stderr)
-        return FAILED
+        return failed("policy learn", error)
     for line in _report(proposal, arguments.out):
         print(clean(line), file=sys.stderr)
     return 0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from governed_db.cli.common import FAILED, add_question, line, print_json, statement_of
+from governed_db.cli.common import add_question, failed, line, print_json, statement_of
 
 if TYPE_CHECKING:
     from governed_db.cli.judging import Judged
@@ -65,8 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             judged = judge.ask(sql, identity=identity, at=at, environment=arguments.environment)
             parts = explain(judge.governor.policy, judged.request) if judged.request is not None else ()
     except (Error, OSError, ValueError) as error:  # a PolicyError is an Error of psycopg
-        print(f"governed-db policy explain: {error}", file=sys.stderr)
-        return FAILED
+        return failed("policy explain", error)
     if arguments.json:
         _print_json(policy, judged, parts)
     else:
@@ -110,6 +108,8 @@ def _print_text(policy: Policy, judged: Judged, parts: tuple[ExplainedPart, ...]
     else:
         masked = ", ".join(f"{m.name} ({m.label}, {m.strategy})" for m in judged.masks)
         line("masked", masked or "nothing")
+        redacted = ", ".join(f"{r.name} ({r.label})" for r in judged.redacted)
+        line("rewritten", f"it runs over redacted values of {redacted}" if redacted else "")
 
 
 def _print_part(number: int, part: ExplainedPart) -> None:
@@ -184,5 +184,6 @@ def _print_json(policy: Policy, judged: Judged, parts: tuple[ExplainedPart, ...]
             "masked": None
             if masks is None
             else [{"column": m.name, "label": m.label, "strategy": m.strategy} for m in masks],
+            "redacted": [{"column": r.name, "label": r.label} for r in judged.redacted],
         }
     )

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from governed_db.cli.common import FAILED, clean, print_json
+from governed_db.cli.common import FAILED, clean, failed, print_json
 
 if TYPE_CHECKING:
     from governed_db.catalog import Catalog
@@ -74,8 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
                 judge.ask("SELECT 1")  # reads the catalog
             warned = [*warnings(policy, judge.catalog), *_unseen(policy, arguments.trail)]
     except (Error, OSError, ValueError, ServerError) as error:  # a PolicyError is an Error of psycopg
-        print(f"governed-db policy test: {error}", file=sys.stderr)
-        return FAILED
+        return failed("policy test", error)
     untold = 0 if dsn is not None else sum(example.masked is not None for example in examples)
     if arguments.json:
         _print_json(policy, failures, warned, untold, database=dsn is not None)
@@ -167,6 +166,7 @@ def warnings(policy: Policy, catalog: Catalog | None) -> list[str]:
     if catalog is None:
         return []
     from governed_db import masking
+    from governed_db.masking import reviewed
     from governed_db.policy.patterns import Match, match_relation
     from governed_db.statement.facts import RelationName
 
@@ -177,8 +177,12 @@ def warnings(policy: Policy, catalog: Catalog | None) -> list[str]:
         for pattern in rule.when.relations or ()
         if not any(match_relation(pattern, relation) is Match.YES for relation in relations)
     ]
-    stale = masking.stale(catalog, policy.settings.masking.columns)
-    return found + [f"{policy.name}: {each}" for each in stale]
+    settings = policy.settings.masking
+    given, said = reviewed.overrides(catalog, settings.columns, settings.reviewed)
+    outdated = [f"{settings.classification}: {path}: {why}; it is masked" for path, why in said.stale]
+    unused = masking.unused((*settings.strategies, *settings.equality), given.values())
+    told = [f"{policy.name}: {each}" for each in (*masking.stale(catalog, given), *unused)]
+    return found + told + outdated
 
 
 def _unseen(policy: Policy, trail: str | None) -> list[str]:

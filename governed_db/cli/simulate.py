@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
-from governed_db.cli.common import FAILED, clean, line, print_json
+from governed_db.cli.common import failed, line, print_json
 from governed_db.cli.trail import add_trail, entries, folder_of, in_force, shelf_of
 
 if TYPE_CHECKING:
@@ -62,8 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not found.statements:
             raise ValueError(f"{folder} holds no statement that could be judged again")
     except (OSError, PolicyError, ValueError) as error:
-        print(f"governed-db policy simulate: {clean(str(error))}", file=sys.stderr)
-        return FAILED
+        return failed("policy simulate", error)
     if arguments.json:
         print_json(_plain(found))
     else:

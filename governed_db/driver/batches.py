@@ -11,7 +11,7 @@ from psycopg._queries import PostgresQuery
 from psycopg.abc import Params, PQGen, Query
 
 from governed_db import pipeline
-from governed_db.driver import guards
+from governed_db.driver import guards, probe
 from governed_db.run import NO_CAP, Call, Run
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _run_capped(
     block: guards.Block | None
     if limit is not None:
         by_key = dict(zip(groups, runs, strict=True))
-        asked = [(by_key[each.key], (each.params, each.types, each.formats)) for each in sets]
+        asked = [(by_key[each.key], _values(by_key[each.key], each, seat)) for each in sets]
         block = yield from guards.enter(cursor, asked, limit, whole)
     else:
         block = yield from guards.begin(cursor, budget)
@@ -140,6 +140,16 @@ def _run_capped(
         yield from sending
     else:
         yield from guards.guarded(cursor, block, runs, limit, whole, sending)
+
+
+def _values(run: Run, each: _Set, seat: Seat) -> probe.Values:
+    """Return the values that one execution is sent with."""
+    if run.plan.given is not None:
+        call = Call(each.query, each.types, each.params, formats=each.formats)
+        sending = pipeline.sending(run, call, seat)
+        if sending is not None and sending.params is not None:
+            return sending.params, sending.types, sending.formats
+    return each.params, each.types, each.formats
 
 
 def _dumped(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 from weakref import ref
 
 import psycopg
-from psycopg import ConnectionInfo, generators, pq
+from psycopg import ConnectionInfo, Notify, generators, pq
 from psycopg._connection_base import BaseConnection
 from psycopg.abc import RV, AdaptContext, ConnParam, PQGen, QueryNoTemplate
 from psycopg.rows import AsyncRowFactory, Row, RowFactory
@@ -224,6 +226,7 @@ class Connection(GovernedConnection[Row], psycopg.Connection[Row]):
         self.cursor_factory = cursors.Cursor
         self.server_cursor_factory = cursors.ServerCursor
         errors.guard_notices(self)
+        errors.guard_notifications(self)
 
     @classmethod
     def connect(  # type: ignore[override]  # two keywords more, which psycopg would hand on to libpq
@@ -267,6 +270,19 @@ class Connection(GovernedConnection[Row], psycopg.Connection[Row]):
         if self.closed:
             self._seat.abandon()
 
+    def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> Generator[Notify]:
+        """See :meth:`psycopg.Connection.notifies`."""
+        with closing(super().notifies(timeout=timeout, stop_after=stop_after)) as heard:
+            for notification in heard:
+                yield errors.heard(notification, self._seat)
+
+    @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Pipeline]:
+        """See :meth:`psycopg.Connection.pipeline`."""
+        with super().pipeline() as pipeline:
+            raw.fence(pipeline)
+            yield pipeline
+
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """See :meth:`psycopg.Connection.wait`. Every generator that sends anything comes through here."""
         try:
@@ -292,6 +308,7 @@ class AsyncConnection(GovernedConnection[Row], psycopg.AsyncConnection[Row]):
         self.cursor_factory = cursors.AsyncCursor
         self.server_cursor_factory = cursors.AsyncServerCursor
         errors.guard_notices(self)
+        errors.guard_notifications(self)
 
     @classmethod
     async def connect(  # type: ignore[override]  # two keywords more, which psycopg would hand on to libpq
@@ -334,6 +351,21 @@ class AsyncConnection(GovernedConnection[Row], psycopg.AsyncConnection[Row]):
         await super().close()
         if self.closed:
             self._seat.abandon()
+
+    async def notifies(
+        self, *, timeout: float | None = None, stop_after: int | None = None
+    ) -> AsyncGenerator[Notify]:
+        """See :meth:`psycopg.AsyncConnection.notifies`."""
+        async with aclosing(super().notifies(timeout=timeout, stop_after=stop_after)) as heard:
+            async for notification in heard:
+                yield errors.heard(notification, self._seat)
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[psycopg.AsyncPipeline]:
+        """See :meth:`psycopg.AsyncConnection.pipeline`."""
+        async with super().pipeline() as pipeline:
+            raw.fence(pipeline)
+            yield pipeline
 
     async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """See :meth:`psycopg.AsyncConnection.wait`. Every generator that sends comes through here."""

@@ -10,7 +10,7 @@ from psycopg import pq
 from psycopg._copy_base import BaseCopy
 from psycopg.abc import Buffer, PQGen
 
-from governed_db.driver import returned
+from governed_db.driver import copy_rows, returned
 from governed_db.errors import ApprovalRequired
 from governed_db.policy.model import Budget
 from governed_db.run import Run
@@ -34,6 +34,7 @@ def watch(copy: BaseCopy[Any], cursor: GovernedCursor) -> None:
     if run is None:
         return
     if copy._direction == COPY_IN:
+        copy_rows.look_into(copy, cursor, run)
         if run.guard is not None:
             _count_in(copy, run, run.guard)
         return

@@ -8,6 +8,7 @@ ungoverned cursor that was constructed around a governed connection can be adopt
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import errors as e
@@ -104,7 +105,7 @@ class GovernedCursor(_Cursor):
         if not seat.governor.enforce:
             run = pipeline.watch(call, seat)
             seat.governor.trail.intent(run, seat)
-            self._cleared(pgq.query, run)
+            self._cleared(pgq, run)
             return run
         run = yield from pipeline.clear(call, seat)
         budget = guards.budget_of(run)
@@ -119,7 +120,8 @@ class GovernedCursor(_Cursor):
             raise _unguardable(run)
         opened: guards.Block | None = None  # what there would be to undo
         if run.guard is not None:
-            values = (pgq.params, pgq.types, pgq.formats)
+            sent = self._sent(run, pgq)
+            values = (sent.params, sent.types, sent.formats)
             opened = run.block = yield from guards.enter(self, [(run, values)], run.guard, call)
         else:
             if not self._conn._autocommit:
@@ -131,7 +133,7 @@ class GovernedCursor(_Cursor):
             # No record, no statement: and no transaction left open for the sake of one.
             yield from guards.undo(self, opened)
             raise
-        self._cleared(pgq.query, run)
+        self._cleared(pgq, run)
         return run
 
     def _can_follow(self, run: Run, copies: bool) -> bool:
@@ -141,11 +143,29 @@ class GovernedCursor(_Cursor):
             return state.lazily and is_statement(run.statement, EffectKind.COPY_FROM)
         return not copies or state.lazily or returned.limited(run) is None
 
-    def _cleared(self, text: bytes, run: Run) -> None:
+    def _cleared(self, pgq: PostgresQuery, run: Run) -> None:
         state = self._state
-        state.cleared = (text, run)
+        state.cleared = (pgq.query if run.sending is None else run.sending.text, run)
         state.current = run
         self._seat.follow(run)
+
+    def _sent(self, run: Run, pgq: PostgresQuery) -> PostgresQuery:
+        """Return what goes to the server in the place of ``pgq``, which the cursor goes on showing."""
+        sending = run.sending
+        if run.plan.given is not None and self._state.batch is not None:
+            # Each execution of a batch has values of its own.
+            call = Call(pgq.query, pgq.types, pgq.params, formats=pgq.formats)
+            sending = pipeline.sending(run, call, self._seat)
+        if sending is None:
+            self._state.asked = None
+            return pgq
+        self._state.asked = pgq
+        sent = copy(pgq)
+        sent.query = sending.text
+        if sending.params is not None:
+            sent.params, sent.types = sending.params, sending.types
+            sent.formats = [pq.Format(f) for f in sending.formats or ()]
+        return sent
 
     def _gate(self, text: bytes) -> None:
         """Refuse to send anything but the text that was cleared last: the last line of defence."""
@@ -188,7 +208,10 @@ class GovernedCursor(_Cursor):
             run = yield from self._clear(pgq)
         else:
             run = yield from self._clear_in(batch, pgq)
-        sending = self._run(run, super()._maybe_prepare_gen(pgq, prepare=prepare, binary=binary))
+        sent = self._sent(run, pgq)
+        if sent is not pgq:
+            self._state.cleared = (sent.query, run)
+        sending = self._run(run, super()._maybe_prepare_gen(sent, prepare=prepare, binary=binary))
         if run.guard is None:
             yield from sending
         else:
@@ -203,7 +226,7 @@ class GovernedCursor(_Cursor):
                 raise self._unsent(pgq.query, "send parameters that do not change while they are read")
             run = yield from self._clear(pgq)
             batch.add((pgq.query, pgq.types), run)
-        self._cleared(pgq.query, run)
+        self._cleared(pgq, run)
         return run
 
     def _run(self, run: Run, sending: PQGen[None]) -> PQGen[None]:
@@ -305,6 +328,12 @@ class GovernedCursor(_Cursor):
         """Whether a budget of the policy let fewer rows through than the last statement had."""
         return self._state.truncated
 
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        """The columns that the last statement read redacted, so that its answer is about marks."""
+        run = self._state.current
+        return () if run is None else tuple(column.name for column in run.plan.redacted)
+
     def _select_current_result(self, i: int, format: pq.Format | None = None) -> None:
         state = self._state
         state.format = format
@@ -322,7 +351,13 @@ class GovernedCursor(_Cursor):
         self, query: PostgresQuery, *, force_extended: bool = False, binary: bool | None = None
     ) -> None:
         self._gate(query.query)
-        super()._execute_send(query, force_extended=force_extended, binary=binary)
+        if isinstance(query, PostgresClientQuery) and query.types:
+            # A token in the text has become a parameter, which a client cursor would not send.
+            BaseCursor._execute_send(self, query, force_extended=True, binary=False)
+        else:
+            super()._execute_send(query, force_extended=force_extended, binary=binary)
+        if self._state.asked is not None:
+            self._query = self._state.asked  # psycopg notes here what was sent
 
     def _send_prepare(self, name: bytes, query: PostgresQuery) -> None:
         self._gate(query.query)
@@ -356,7 +391,7 @@ class GovernedCursor(_Cursor):
         run.executions = 1
         run.open_ended = True
         try:
-            self._execute_send(pgq, binary=binary, force_extended=True)
+            self._execute_send(self._sent(run, pgq), binary=binary, force_extended=True)
             if size == 1:
                 self._pgconn.set_single_row_mode()
             else:
@@ -472,7 +507,7 @@ class GovernedCursor(_Cursor):
         run.executions = 1
         run.open_ended = True
         try:
-            self._execute_send(pgq, binary=False)
+            self._execute_send(self._sent(run, pgq), binary=False)
             results = yield from generators.execute(self._pgconn)
             if len(results) != 1:
                 raise e.ProgrammingError("COPY cannot be mixed with other operations")

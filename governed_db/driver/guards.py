@@ -150,7 +150,9 @@ def _measured(
         return block, False
     probes = []
     for run, values in asked:
-        made = None if run.known is None else probe.of(run.known, seat)
+        # A token in the text is a parameter by now, and the SELECT would not find what it stands for.
+        moved = len(values[1]) > len(run.call.types)
+        made = None if run.known is None or moved else probe.of(run.known, seat)
         if made is None:
             return block, False
         probes.append((made, values))

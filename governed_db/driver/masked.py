@@ -78,6 +78,7 @@ def apply(
                 [result.ftype(i) for i in range(result.nfields)],
                 pq.Format(formats),
                 run.plan.masks,
+                cursor._conn._seat.governor.keys,
             )
     cover(cursor, run, result)
 

@@ -28,11 +28,12 @@ Values = tuple[Sequence[Buffer | None] | None, Sequence[int], Sequence[Any] | No
 
 def of(known: Known, seat: Seat) -> Probe | None:
     """Return the probe of a statement, made once and kept with what else is known of it."""
-    if known.bound is None or seat.catalog is None:
+    sent = known.sent
+    if sent.bound is None or seat.catalog is None:
         return None
-    if known.probe is UNMADE:
-        known.probe = probe(known.bound, seat.catalog)
-    made: Probe | None = known.probe
+    if sent.probe is UNMADE:
+        sent.probe = probe(sent.bound, seat.catalog)
+    made: Probe | None = sent.probe
     return made
 
 

@@ -7,27 +7,31 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
-from attrs import define, field
+from attrs import define, evolve, field
 from psycopg import pq
 from psycopg._connection_base import BaseConnection
 from psycopg._cursor_base import BaseCursor
+from psycopg._queries import PostgresQuery
 from psycopg.abc import PQGen
 
 from governed_db import pipeline
 from governed_db.catalog import Catalog, Session, Source
+from governed_db.catalog.bound import Bound
 from governed_db.catalog.settings import READABLE_ENCODINGS, InForce
 from governed_db.driver import estimate as estimates
-from governed_db.driver import lookups, settings
+from governed_db.driver import lookups, sampling, settings
 from governed_db.driver.estimate import Unknown
 from governed_db.driver.timeouts import Timeouts
 from governed_db.identity import Identity, acting
 from governed_db.identity import standing as standing_of
 from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
+from governed_db.masking.sampled import Wanted
 from governed_db.policy.model import Budget, Estimate, Request
-from governed_db.run import Call, Known, Run
+from governed_db.run import Call, Known, Rewritten, Run
 from governed_db.statement import EffectKind, Statement, Unreadable
 
 if TYPE_CHECKING:
@@ -76,6 +80,7 @@ class CursorState:
     plans: list[Run] = field(factory=list)  # by result
     current: Run | None = None
     cleared: tuple[bytes, Run] | None = None  # the only text that may be sent now
+    asked: PostgresQuery | None = None  # what the caller asked, where something else is sent in its place
     batch: Any = None
     format: pq.Format | None = None  # of the result being selected, where the server does not say
     streams: bool = False
@@ -119,8 +124,11 @@ class Seat:
     cursors: dict[int, tuple[ReferenceType[BaseCursor[Any, Any]], CursorState]] = field(factory=dict)
     declared: dict[str, Run] = field(factory=dict)  # server-side cursors by name
     withholding: bool = False  # this transaction touched masked columns: server text may quote them
+    rewrote: bool = False  # this transaction sent a text of ours: places in it mean nothing to a caller
     foreign: bool = False  # this transaction has writes of callers who see everything
     used: bool = False  # this transaction has run a statement
+    last: Run | None = None  # the statement that was sent last: the connection's last words are about it
+    listeners: dict[str, Identity] = field(factory=dict)  # by channel: who has sent LISTEN
     beginning: str = ""  # "now": psycopg may send BEGIN; "later": it waits for the statement behind it
     opener: Identity | None = None
     open: dict[Run, None] = field(factory=dict)  # runs without an outcome, in order
@@ -182,7 +190,12 @@ class Seat:
         standing = self._standings.get(standing_of(caller))
         if standing is None or standing.policy is not self.governor.policy:
             return None
-        return standing.known.get((call.text, call.types))
+        known = standing.known.get((call.text, call.types))
+        if known is None or (known.sampled >= 0 and known.sampled != self.governor.samples.version):
+            return None
+        if known.until != inf and time.monotonic() >= known.until:
+            return None
+        return known
 
     def bind(self, statement: Statement, caller: Identity) -> PQGen[Known]:
         """Resolve names; a name this catalog does not have makes it look again, once."""
@@ -204,11 +217,17 @@ class Seat:
             statement=statement, identity=standing_of(caller), bound=bound, database=self._database()
         )
         plan = OPEN
+        rewritten: Rewritten | None = None
+        version, until = -1, inf
+        due: tuple[Wanted, ...] = ()
         sensitive: Mapping[Source, Sensitivity] = {}
         if governor.masks(caller):
             assert self.catalog is not None
+            version = governor.samples.version
             sensitive = governor.sensitive(self.catalog)
-            plan = self._fetch_plan(statement, caller) or governor.plan(bound, self.catalog, caller)
+            plan, rewritten = self._planned(bound, caller)
+            if not plan.refusals or rewritten is not None:  # what is refused by name shows nothing
+                due, until = sampling.due(self, bound)
         settled = all(effect.kind in _MOVES_NOTHING for effect in bound.effects)
         return Known(
             statement=statement,
@@ -218,7 +237,40 @@ class Seat:
             request=request,
             settled=settled,
             counts=self.session is None or self.session.track_counts,
+            rewritten=rewritten,
+            sampled=version,
+            until=until,
+            due=due,
         )
+
+    def _planned(self, bound: Bound, caller: Identity) -> tuple[MaskPlan, Rewritten | None]:
+        """Return what becomes of the rows of ``bound``, and what is sent in its place, if anything is."""
+        assert self.catalog is not None
+        assert self.session is not None
+        opened = self._fetch_plan(bound.statement, caller)
+        if opened is not None:
+            return opened, None
+        plan = self.governor.plan(bound, self.catalog, caller)
+        plan, made = self.governor.redact(bound, plan, self.catalog, self.session, caller)
+        if made is None:
+            return plan, None
+        try:
+            text = made.statement.text.encode(self.pgconn._encoding)
+        except UnicodeEncodeError:
+            because = "the client encoding cannot write the names of the columns it reads"
+            return evolve(plan, unredacted=because), None
+        return plan, Rewritten(text=text, bound=made.bound, plan=made.plan)
+
+    def look(self, call: Call, known: Known, caller: Identity) -> PQGen[Known]:
+        """Look at values that names left undecided, before ``known`` is sent; return what is known then."""
+        known.until = yield from sampling.sample(self, known.due)
+        known.due = ()
+        if known.sampled == self.governor.samples.version:
+            return known
+        known = yield from self.bind(known.statement, caller)
+        known.due = ()  # what could not be looked at is tried again with a later statement
+        self.keep(call, caller, known)
+        return known
 
     def estimate(self, call: Call, statement: Statement) -> PQGen[Estimate | Unknown]:
         """Ask PostgreSQL's planner what ``call`` would cost; nothing of it runs."""
@@ -301,28 +353,47 @@ class Seat:
     def new_statement(self) -> None:
         """Note that a caller starts something new: in no transaction, nothing of the last one counts."""
         if self.pgconn.transaction_status == IDLE:
-            self.withholding = self.foreign = self.used = False
+            self.withholding = self.foreign = self.used = self.rewrote = False
             if self.timeouts.local or self.timeouts.own:
                 self.timeouts.ended()  # by a COMMIT or ROLLBACK as text
 
     def follow(self, run: Run) -> None:
         """Note what the server could say about a statement that is about to be sent."""
         self.used = True
+        self.last = run
+        if run.plan.redacted:
+            self.rewrote = True
         if run.plan.scrub_errors:
             self.withholding = True
         elif run.statement is not None and run.statement.writes and not run.sensitive:
             self.foreign = True
 
     def succeeded(self, run: Run) -> None:
-        """Note the cursor that a DECLARE has opened."""
+        """Note the cursor that a DECLARE has opened, and the channel of a LISTEN."""
         if run.statement is not None:
             for effect in run.statement.effects:
                 if effect.kind is EffectKind.CURSOR:
                     self.declared[effect.name] = run
+                elif effect.kind is EffectKind.LISTEN:
+                    self.listeners[effect.name] = standing_of(run.identity)
 
     def quotes(self) -> bool:
         """Whether the server's text may quote what the caller sees masked."""
         return self.withholding or (self.foreign and self.governor.masks(self.caller()))
+
+    def mumbles(self) -> bool:
+        """Whether the connection's last words, whoever caused them, may quote what the caller sees masked."""
+        last = self.last
+        if self.quotes():
+            return True
+        return last is not None and (
+            last.plan.scrub_errors or (not last.sensitive and self.governor.masks(self.caller()))
+        )
+
+    def overhears(self, channel: str) -> bool:
+        """Whether a notification is for somebody else than the caller, who sees columns masked."""
+        caller = self.caller()
+        return self.governor.masks(caller) and self.listeners.get(channel) != standing_of(caller)
 
     def check_reader(self, run: Run) -> None:
         """Refuse a masked caller the rows that somebody who sees everything has fetched.

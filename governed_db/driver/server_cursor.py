@@ -47,7 +47,7 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
         run = yield from self._clear(pgq)
         run.executions = 1
         try:
-            self._execute_send(pgq, force_extended=True)
+            self._execute_send(self._sent(run, pgq), force_extended=True)
             results = yield from generators.execute(self._conn.pgconn)
             if results[-1].status != COMMAND_OK:
                 self._raise_for_result(results[-1])

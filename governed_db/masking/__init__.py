@@ -1,6 +1,6 @@
 """MASK: sensitive columns found, planned for and hidden as they load."""
 
-from governed_db.masking.classify import Stale, classify, stale
+from governed_db.masking.classify import Stale, Unused, classify, stale, unused
 from governed_db.masking.model import (
     OPEN,
     ColumnMask,
@@ -25,9 +25,11 @@ __all__ = [
     "Strategy",
     "Terms",
     "Treatment",
+    "Unused",
     "classify",
     "default_strategy",
     "mask_value",
     "plan",
     "stale",
+    "unused",
 ]

@@ -8,6 +8,7 @@ from enum import StrEnum
 from attrs import field, frozen
 
 from governed_db.catalog.bound import Source
+from governed_db.masking.slots import Given
 
 
 class Strategy(StrEnum):
@@ -23,6 +24,12 @@ class Strategy(StrEnum):
     BUCKET = "bucket"
     FAKE = "fake"
     FORMAT_PRESERVING = "format_preserving"
+
+
+KEYED = frozenset(
+    {Strategy.PSEUDONYM, Strategy.TOKEN, Strategy.DATE_SHIFT, Strategy.FAKE, Strategy.FORMAT_PRESERVING}
+)
+"""Strategies that need a key. A policy that asks for one is refused where there is none."""
 
 
 @frozen(kw_only=True)
@@ -100,6 +107,7 @@ class ColumnMask:
     sources: frozenset[Source] = field(repr=False)
     type_oid: int = 0  # of the source column, base type of a domain
     max_length: int = 0  # characters of a varchar(n) or char(n); 0: no limit
+    basis: str = ""  # as of Sensitivity
 
     @property
     def strategy(self) -> Strategy:
@@ -118,6 +126,14 @@ class Refusal:
 
 
 @frozen(kw_only=True)
+class Redacted:
+    """A column whose values a statement never had: it ran over redacted ones."""
+
+    name: str  # relation.column
+    label: str
+
+
+@frozen(kw_only=True)
 class MaskPlan:
     """What to do with the rows of one statement.
 
@@ -127,12 +143,18 @@ class MaskPlan:
         origins: per output index the (table OID, column number) libpq must report for a column that the
             plan took for plain, or ``None`` where it may report none. A result that disagrees is withheld.
         scrub_errors: whether the server's error text can hold sensitive values.
+        redacted: what the statement reads redacted; not empty: it is sent in the place of another.
+        unredacted: why it cannot run over redacted values, where that was wanted.
+        given: what matters of the values that the caller gives, ``None`` where nothing does.
     """
 
     masks: tuple[ColumnMask, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     origins: tuple[frozenset[tuple[int, int]] | None, ...] | None = None
     scrub_errors: bool = False
+    redacted: tuple[Redacted, ...] = ()
+    unredacted: str = ""
+    given: Given | None = None
 
 
 OPEN = MaskPlan()

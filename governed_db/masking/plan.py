@@ -7,12 +7,16 @@ can follow: computed, compared, sorted, counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+
+from attrs import frozen
 
 from governed_db.catalog.bound import Bound, Output, Source
 from governed_db.catalog.context import memo
 from governed_db.catalog.model import Catalog, Relation
-from governed_db.catalog.views import closure, unchanged
+from governed_db.catalog.scope import SYSTEM_COLUMNS
+from governed_db.catalog.views import closure, is_view, unchanged, view_facts
+from governed_db.masking.expected import given, overwritten, slots_of
 from governed_db.masking.model import (
     ANYTHING,
     REDACTED,
@@ -23,7 +27,8 @@ from governed_db.masking.model import (
     Strategy,
     Terms,
 )
-from governed_db.statement.facts import EffectKind
+from governed_db.masking.slots import Slot
+from governed_db.statement.facts import Access, EffectKind
 
 UNTOLD = "a result whose columns cannot be told"
 
@@ -70,23 +75,75 @@ def plan(
         else:
             refusals.update(dict.fromkeys(_computed(output, labelled, tell)))
     used: dict[Refusal, None] = {}
+    compared: list[Slot] = []
     for use in bound.uses:
+        if use.operands and (slots := slots_of(use, bound, tell, terms)):
+            compared += slots
+            continue
         for base, why in tell.reasons(use.source):
             if use.sink is not None and _hidden(use.sink, why, tell, terms):
                 continue
+            if use.nullness and terms.treatment(why.label).strategy is not Strategy.NULLIFY:
+                continue  # a mask leaves NULL what is NULL: that much comes with every row
             used[
                 Refusal(column=tell.name(base), label=why.label, clause=use.clause, location=use.location)
             ] = None
     # A use names the clause and its place; what is computed from it needs no second word.
     spoken = {r.column for r in used}
     used.update((r, None) for r in refusals if r.column not in spoken)
+    used.update((r, None) for r in _parted(bound, tell))
     used.update((r, None) for r in _untold(bound, touched, tell))
+    used.update((r, None) for r in _nullified(bound, tell, terms))
+    if not terms.writes:
+        used.update((r, None) for r in overwritten(bound, tell))
     return MaskPlan(
         masks=tuple(masks),
         refusals=tuple(used),
         origins=_origins(bound),
-        scrub_errors=touched or not bound.complete or bound.outputs is None or _opaque(bound),
+        scrub_errors=touched
+        or not bound.complete
+        or bound.outputs is None
+        or _opaque(bound)
+        or _reaches(bound, tell),
+        given=given(bound, compared, tell, terms),
     )
+
+
+@frozen
+class Hidden:
+    """A masked column. ``label`` is what its redacted value shows, ``None`` where it becomes NULL.
+
+    ``nullness``: NULL stays NULL. In what a view has computed, being NULL can tell of a value.
+    """
+
+    label: str | None
+    nullness: bool
+
+
+Labels = Callable[[Relation], Mapping[int, Hidden]]
+"""The masked columns of a relation, by number; empty for a relation that has none."""
+
+
+def labels(catalog: Catalog, sensitive: Mapping[Source, Sensitivity], terms: Terms) -> Labels:
+    """Return what says of a relation which of its columns are masked, through views and inheritance."""
+    tell = _Teller(catalog, sensitive)
+    known: dict[int, Mapping[int, Hidden]] = {}
+
+    def of(relation: Relation) -> Mapping[int, Hidden]:
+        if relation.oid not in known:
+            found: dict[int, Hidden] = {}
+            for column in relation.columns:
+                source = Source(relation.oid, column.number)
+                reasons = tell.reasons(source)
+                if reasons:
+                    _, why = min(reasons, key=lambda hit: (_strictness(hit[1], terms), hit[0]))
+                    gone = terms.treatment(why.label).strategy is Strategy.NULLIFY
+                    label = None if gone else why.label
+                    found[column.number] = Hidden(label, unchanged(catalog, source))
+            known[relation.oid] = found
+        return known[relation.oid]
+
+    return of
 
 
 def _origins(bound: Bound) -> tuple[frozenset[tuple[int, int]] | None, ...] | None:
@@ -101,6 +158,10 @@ def _origins(bound: Bound) -> tuple[frozenset[tuple[int, int]] | None, ...] | No
     return tuple(found)
 
 
+def _strictness(why: Sensitivity, terms: Terms) -> int:
+    return _STRICTEST.index(terms.treatment(why.label).strategy)
+
+
 def _mask(
     index: int,
     output: Output,
@@ -108,10 +169,7 @@ def _mask(
     tell: _Teller,
     terms: Terms,
 ) -> ColumnMask:
-    def strictness(why: Sensitivity) -> int:
-        return _STRICTEST.index(terms.treatment(why.label).strategy)
-
-    handed, base, why = min(labelled, key=lambda entry: (strictness(entry[2]), entry[1]))
+    handed, base, why = min(labelled, key=lambda entry: (_strictness(entry[2], terms), entry[1]))
     chosen = terms.treatment(why.label)
     if chosen.strategy is not Strategy.NULLIFY and not all(
         unchanged(tell.catalog, source) for source, _, _ in labelled
@@ -125,6 +183,7 @@ def _mask(
         sources=output.sources,
         type_oid=tell.type_oid(handed),
         max_length=tell.max_length(handed),
+        basis=why.basis,
     )
 
 
@@ -160,11 +219,54 @@ def _untold(bound: Bound, touched: bool, tell: _Teller) -> Iterator[Refusal]:
         yield Refusal(column=column, label=label, clause=clause, location=-1)
 
 
+def _parted(bound: Bound, tell: _Teller) -> Iterator[Refusal]:
+    """Yield the masked partition keys that naming a partition would be a condition on."""
+    for use in bound.relations:
+        if use.via is None and not use.within and use.access in _ASKS and use.relation.parents:
+            clause = f"naming the partition {use.relation}"
+            for base, why in tell.parting(use.relation):
+                yield Refusal(column=tell.name(base), label=why.label, clause=clause, location=use.location)
+
+
+_ASKS = frozenset({Access.READ, Access.UPDATE, Access.DELETE})
+
+
+def _nullified(bound: Bound, tell: _Teller, terms: Terms) -> Iterator[Refusal]:
+    """Yield the columns of which a view hands out whether they are NULL, where not even that may be told."""
+    for use in bound.relations:
+        if not is_view(use.relation) or use.access is not Access.READ:
+            continue
+        for source in sorted(view_facts(tell.catalog, use.relation).nullness):
+            for base, why in tell.reasons(source):
+                if terms.treatment(why.label).strategy is Strategy.NULLIFY:
+                    clause = f"the view {use.relation}"
+                    yield Refusal(
+                        column=tell.name(base), label=why.label, clause=clause, location=use.location
+                    )
+
+
 def _opaque(bound: Bound) -> bool:
     """Return whether something runs whose errors may speak of other tables: a function, a trigger, a rule."""
     return any(
         effect.kind in (EffectKind.FUNCTION, EffectKind.CALL, EffectKind.DO) for effect in bound.effects
     )
+
+
+def _reaches(bound: Bound, tell: _Teller) -> bool:
+    """Return whether a foreign key leads from what is changed to a guarded table, whose rows errors quote."""
+    todo = [use.relation.oid for use in bound.relations if use.access in (Access.UPDATE, Access.DELETE)]
+    seen = set(todo)
+    while todo:
+        oid = todo.pop()
+        pointing = [key.relation for key in tell.memo.referencing.get(oid, ())]
+        children = [child.oid for child in tell.memo.children.get(oid, ())]
+        for other in {*pointing, *children} - seen:
+            relation = tell.catalog.relations.get(other)
+            if relation is None or tell.guarded(relation):
+                return True
+            seen.add(other)
+            todo.append(other)
+    return False
 
 
 class _Teller:
@@ -199,6 +301,8 @@ class _Teller:
         if direct is not None:
             return source, direct
         relation = self.catalog.relations.get(source.relation)
+        if source.column == SYSTEM_COLUMNS["tableoid"] and relation is not None:
+            return next(iter(self.parting(relation, within=True)), None)
         if relation is None or not (relation.parents or relation.oid in self.memo.children):
             return None
         name = next((c.name for c in relation.columns if c.number == source.column), None)
@@ -210,6 +314,22 @@ class _Teller:
             ):
                 return Source(member.oid, column.number), hit
         return None
+
+    def parting(self, relation: Relation, *, within: bool = False) -> list[tuple[Source, Sensitivity]]:
+        """Return the sensitive columns whose values say which partition a row is in.
+
+        Args:
+            relation: a partition; what says that a row is in it, and not in another one.
+            within: what says where in ``relation`` a row is, as well.
+        """
+        found: list[tuple[Source, Sensitivity]] = []
+        if not (relation.parents or (within and relation.partitioned_by)):
+            return found
+        for member in self._family(relation):
+            if member.partitioned_by and (within or member is not relation):
+                keys = (0,) if 0 in member.partitioned_by else member.partitioned_by
+                found += [hit for key in keys if (hit := self.why(Source(member.oid, key))) is not None]
+        return found
 
     def _any_of(self, oid: int) -> tuple[Source, Sensitivity] | None:
         relation = self.catalog.relations.get(oid)

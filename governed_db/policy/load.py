@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
 from importlib.resources import files
@@ -14,6 +14,8 @@ from typing import Any
 import attrs
 
 from governed_db.errors import PolicyError
+from governed_db.masking.report import AUTO
+from governed_db.policy import classification
 from governed_db.policy.budgets import BudgetRule, read_budgets
 from governed_db.policy.decide import Policy
 from governed_db.policy.examples import read_suite
@@ -28,7 +30,7 @@ PRESETS = ("observe", "standard", "readonly")
 
 
 def load(path: str | Path) -> Policy:
-    """Read a policy file.
+    """Read a policy file, and the classification that it names.
 
     Raises:
         PolicyError: the file cannot be read, or anything in it is wrong; the message names the place.
@@ -40,19 +42,42 @@ def load(path: str | Path) -> Policy:
     return load_bytes(raw, str(path))
 
 
-def load_bytes(raw: bytes, name: str) -> Policy:
-    """Read a policy from the bytes of a file; ``name`` is how errors call it.
+def load_bytes(raw: bytes, name: str, *, companion: Callable[[Path], bytes] = Path.read_bytes) -> Policy:
+    """Read a policy from the bytes of a file.
+
+    Args:
+        raw: the file.
+        name: how errors call it.
+        companion: reads the classification that it names, by an absolute path.
 
     Raises:
         PolicyError: anything in it is wrong; the message names the place.
     """
+    doc = parse(_text(raw, name), name)
+    policy = _policy(doc, name)
+    path = policy.settings.masking.classification
+    if path is None:
+        return policy
     try:
-        text = raw.decode("utf-8")
+        entries = classification.read(_text(companion(path), str(path)), str(path))
+    except OSError as error:
+        doc.fail(
+            ("masking", "classification"),
+            f"the classification {path} cannot be read: {error.strerror}",
+            remedy=f"Make it with governed-db classify DSN --write {path}.",
+        )
+    reviewed = {name: entry for name, entry in entries.items() if entry.label or entry.decided != AUTO}
+    settings = attrs.evolve(policy.settings, masking=attrs.evolve(policy.settings.masking, reviewed=reviewed))
+    return attrs.evolve(policy, settings=settings, version=_version(policy.rules, settings, policy.budgets))
+
+
+def _text(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         raise PolicyError(f"{name}:{line}:{column}: not UTF-8, as TOML has to be", rule="policy") from None
-    return _policy(parse(text, name), name)
 
 
 @cache

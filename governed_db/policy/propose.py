@@ -17,10 +17,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from governed_db.policy import carried
 from governed_db.policy.decide import Policy
 from governed_db.policy.needs import THROUGH, WITHHELD, Caller, Need, Needs, Seen
 from governed_db.policy.parts import UNVETTED
-from governed_db.policy.written import Written, column_key, literally, quoted, toml, value
+from governed_db.policy.written import Written, literally, quoted, toml, value
 from governed_db.statement.facts import WRITES, EffectKind, RelationName
 
 SCHEMA_AFTER = 3
@@ -322,6 +323,8 @@ def _settings(needs: Needs, base: Policy | None) -> Iterator[str]:
         yield f"identity = {value(str(base.identity))}\n"
     yield "[masking]"
     yield 'mode = "on"'
+    if base is not None:
+        yield from carried.scalars(base.masking)
     if needs.unmasked:
         yield f"# {CAUTION}: these callers have read sensitive columns unmasked."
         table = [
@@ -329,14 +332,8 @@ def _settings(needs: Needs, base: Policy | None) -> Iterator[str]:
             for c in sorted(needs.unmasked)
         ]
         yield f"unmasked = {value(table)}"
-    if base is not None and base.masking.columns:
-        yield "\n[masking.columns]"
-        for column, label in sorted(base.masking.columns.items()):
-            yield f"{value(column_key(column))} = {value(label if label is not None else False)}"
-    if base is not None and base.strategies:
-        yield "\n[masking.strategies]"
-        for label, treatment in sorted(base.strategies.items()):
-            yield f"{label} = {value(treatment.strategy.value)}"
+    if base is not None:
+        yield from carried.tables(base.masking)
     yield ""
 
 

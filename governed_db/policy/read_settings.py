@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from attrs import evolve, fields_dict
 
 from governed_db.identity.model import Identity, Kind
-from governed_db.masking.model import Strategy, Treatment
 from governed_db.policy.patterns import split_column
 from governed_db.policy.read_rules import read_identity, string, strings, typed
+from governed_db.policy.read_strategies import LABEL, read_strategies
 from governed_db.policy.settings import AuditSettings, CatalogSettings, MaskingSettings, Settings
 from governed_db.policy.source import Document
 from governed_db.statement.limits import Limits
@@ -34,8 +33,6 @@ TOP_KEYS = frozenset(
         "environment",
     },
 )
-
-_LABEL = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def read_settings(doc: Document, base: Settings) -> Settings:
@@ -89,21 +86,21 @@ def _one_of(doc: Document, section: str, key: str, value: Any, known: tuple[str,
     return word
 
 
+def _absolute(doc: Document, path: tuple[str, str], value: Any) -> FilePath:
+    named = FilePath(string(doc, path, value)).expanduser()
+    if not named.is_absolute():
+        doc.fail(path, f"'{path[-1]}' has to be an absolute path: the working directory decides nothing here")
+    return named
+
+
 def _masking(doc: Document, table: Mapping[str, Any], base: MaskingSettings) -> MaskingSettings:
-    known = frozenset({"mode", "derived", "unmasked", "columns", "strategies"})
-    doc.known_keys(("masking",), table, known)
+    known = frozenset({"mode", "derived", "unmasked", "columns", "strategies", "classification", "keys"})
+    doc.known_keys(("masking",), table, known.union(_SAMPLING, _GIVEN))
     changes: dict[str, Any] = {}
     if "mode" in table:
         changes["on"] = _one_of(doc, "masking", "mode", table["mode"], ("on", "off")) == "on"
     if "derived" in table:
-        word = _one_of(doc, "masking", "derived", table["derived"], ("refuse", "redact"))
-        if word == "redact":
-            doc.fail(
-                ("masking", "derived"),
-                "derived = 'redact' is not available in this version",
-                remedy="Use derived = 'refuse': statements that compute with a sensitive column are refused.",
-            )
-        changes["derived"] = word
+        changes["derived"] = _one_of(doc, "masking", "derived", table["derived"], ("refuse", "redact"))
     if "unmasked" in table:
         path = ("masking", "unmasked")
         items = typed(doc, path, table["unmasked"], list, "an array of identity tables")
@@ -111,9 +108,60 @@ def _masking(doc: Document, table: Mapping[str, Any], base: MaskingSettings) -> 
         changes["unmasked"] = (*base.unmasked, *added)
     if "columns" in table:
         changes["columns"] = {**base.columns, **_columns(doc, table["columns"])}
+    if "classification" in table:
+        changes["classification"] = _absolute(doc, ("masking", "classification"), table["classification"])
+    if "keys" in table:
+        changes["keys"] = _absolute(doc, ("masking", "keys"), table["keys"])
+    changes.update(_sampling(doc, table))
+    changes.update(_given(doc, table, base))
     if "strategies" in table:
-        changes["strategies"] = {**base.strategies, **_strategies(doc, table["strategies"])}
+        changes["strategies"] = {**base.strategies, **read_strategies(doc, table["strategies"])}
     return evolve(base, **changes)
+
+
+_GIVEN = ("equality", "lookups", "write")
+
+
+def _given(doc: Document, table: Mapping[str, Any], base: MaskingSettings) -> dict[str, Any]:
+    """Read what is said of values that callers give."""
+    found: dict[str, Any] = {}
+    if "equality" in table:
+        labels = strings(doc, ("masking", "equality"), table["equality"])
+        for place, label in enumerate(labels):
+            if not LABEL.fullmatch(label):
+                doc.fail(
+                    ("masking", "equality", place), 'a label is written in capitals, such as "EMAIL_ADDRESS"'
+                )
+        found["equality"] = base.equality.union(labels)
+    if "lookups" in table:
+        path = ("masking", "lookups")
+        items = typed(doc, path, table["lookups"], list, "an array of identity tables")
+        added = tuple(read_identity(doc, (*path, i), item) for i, item in enumerate(items))
+        found["lookups"] = (*base.lookups, *added)
+    if "write" in table:
+        found["write"] = _one_of(doc, "masking", "write", table["write"], ("allow", "refuse"))
+    return found
+
+
+_SAMPLING = ("sample", "sample_rows", "sample_timeout_ms", "sample_again")
+
+
+def _sampling(doc: Document, table: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "sample" in table:
+        found["sample"] = _one_of(doc, "masking", "sample", table["sample"], ("on", "off")) == "on"
+    # Upper bounds keep a slip of units from reading half a table, or from waiting for minutes.
+    for key, least, most in (("sample_rows", 10, 10_000), ("sample_timeout_ms", 10, 60_000)):
+        if key in table:
+            found[key] = typed(doc, ("masking", key), table[key], int, "a number")
+            if not least <= found[key] <= most:
+                doc.fail(("masking", key), f"'{key}' takes a number from {least} to {most}")
+    if "sample_again" in table:
+        value = table["sample_again"]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
+            doc.fail(("masking", "sample_again"), "'sample_again' takes seconds from 0 to 86400")
+        found["sample_again"] = float(value)
+    return found
 
 
 def _columns(doc: Document, value: Any) -> dict[str, str | None]:
@@ -129,23 +177,11 @@ def _columns(doc: Document, value: Any) -> dict[str, str | None]:
             doc.fail(here, str(error))
         if label is False:
             columns[column] = None
-        elif isinstance(label, str) and _LABEL.fullmatch(label):
+        elif isinstance(label, str) and LABEL.fullmatch(label):
             columns[column] = label
         else:
             doc.fail(here, 'a column takes a label such as "EMAIL_ADDRESS", or false for "not sensitive"')
     return columns
-
-
-def _strategies(doc: Document, value: Any) -> dict[str, Treatment]:
-    path = ("masking", "strategies")
-    strategies = {}
-    for label, word in typed(doc, path, value, dict, "a table of labels").items():
-        if not _LABEL.fullmatch(label):
-            doc.fail((*path, label), 'a label is written in capitals, such as "EMAIL_ADDRESS"')
-        if not isinstance(word, str) or word not in {*Strategy}:
-            doc.fail((*path, label), f"unknown strategy; known here: {', '.join(Strategy)}")
-        strategies[label] = Treatment(strategy=Strategy(word))
-    return strategies
 
 
 def _limits(doc: Document, table: Mapping[str, Any]) -> dict[str, int]:
@@ -166,13 +202,7 @@ def _audit(doc: Document, table: Mapping[str, Any], base: AuditSettings) -> Audi
             doc, "audit", "on_failure", table["on_failure"], ("refuse", "continue")
         )
     if "dir" in table:
-        directory = FilePath(string(doc, ("audit", "dir"), table["dir"])).expanduser()
-        if not directory.is_absolute():
-            doc.fail(
-                ("audit", "dir"),
-                "'dir' has to be an absolute path: the working directory decides nothing here",
-            )
-        changes["directory"] = directory
+        changes["directory"] = _absolute(doc, ("audit", "dir"), table["dir"])
     if "catalogs" in table:
         changes["catalogs"] = _one_of(doc, "audit", "catalogs", table["catalogs"], ("keep", "off"))
     if "catalogs_kept" in table:

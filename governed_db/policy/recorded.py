@@ -13,7 +13,16 @@ from typing import Any
 
 from attrs import frozen
 
-from governed_db.catalog.bound import Bound, ColumnUse, FunctionUse, Output, RelationUse, Source, Use
+from governed_db.catalog.bound import (
+    Bound,
+    ColumnUse,
+    FunctionUse,
+    Operand,
+    Output,
+    RelationUse,
+    Source,
+    Use,
+)
 from governed_db.catalog.kin import kin
 from governed_db.catalog.model import Catalog, Function, Relation
 from governed_db.identity.model import Identity, Kind
@@ -74,6 +83,7 @@ class Facts:
         catalog: the catalog it ran on, where it is known and in the archive.
         masks_untold: why masks cannot be told, "" where they can.
         masked: the masks on record, each column with its strategy, in the order of the result.
+        values: columns of which only their values had told that they are sensitive, with their labels.
     """
 
     statement: Recorded
@@ -84,6 +94,7 @@ class Facts:
     catalog: Catalog | None
     masks_untold: str
     masked: tuple[tuple[str, str], ...]
+    values: tuple[tuple[str, str], ...] = ()
 
 
 class Shelf:
@@ -155,6 +166,7 @@ def facts(entry: Mapping[str, Any], shelf: Shelf) -> Facts:
         catalog=catalog,
         masks_untold=untold,
         masked=tuple((m["column"], m["strategy"]) for m in what.get("masked", ())),
+        values=tuple((m["column"], m["label"]) for m in what.get("masked", ()) if "basis" in m),
     )
 
 
@@ -268,8 +280,7 @@ class _Reading:
             ()
             if untold
             else tuple(
-                Use(sources[i], clause, -1, *(sources[n] for n in sink))
-                for clause, i, *sink in lineage.get("uses", ())
+                _use(clause, sources[i], sources, *more) for clause, i, *more in lineage.get("uses", ())
             )
         )
         bound = Bound(
@@ -329,6 +340,22 @@ class _Reading:
                 owner, column = self._column(columns[name] if isinstance(name, int) else name)
                 found.append(ColumnUse(self._name(owner), column, Access(access)))
         return tuple(found)
+
+
+def _use(
+    clause: str, source: Source, sources: list[Source], sink: int | None = None, little: str = ""
+) -> Use:
+    return Use(
+        source,
+        clause,
+        -1,
+        None if sink is None else sources[sink],
+        little == "nullness",
+        _COMPARED if little == "equality" else (),
+    )
+
+
+_COMPARED = (Operand(0, -1),)  # with what, no record says
 
 
 def _identity(who: Mapping[str, Any]) -> Identity:

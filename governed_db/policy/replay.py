@@ -14,7 +14,9 @@ from attrs import define, evolve, frozen
 
 from governed_db import masking, pipeline
 from governed_db.catalog.bound import Source
+from governed_db.catalog.model import Catalog
 from governed_db.errors import PolicyError
+from governed_db.masking import reviewed
 from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
 from governed_db.policy.decide import Policy
 from governed_db.policy.model import Decision, Estimate, Request
@@ -65,6 +67,7 @@ class Bench:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self._sensitive: dict[str, Mapping[Source, Sensitivity]] = {}
+        self._values: dict[str, str] = {}
         self._elsewhere: dict[str, Bench] = {}
 
     def judge(
@@ -121,14 +124,34 @@ class Bench:
         if known.bound is None or known.catalog is None:
             return OPEN, ""
         catalog = known.catalog
+        settings = self.policy.settings.masking
+        if settings.sample and (new := dict(known.values).items() - self._values.items()):
+            self._values.update(new)
+            self._sensitive.clear()
         sensitive = self._sensitive.get(catalog.version)
         if sensitive is None:
             try:
-                sensitive = masking.classify(catalog, self.policy.settings.masking.columns)
+                given, _ = reviewed.overrides(catalog, settings.columns, settings.reviewed)
+                sensitive = masking.classify(catalog, given, self._sampled(catalog))
             except PolicyError:
                 return None, "the policy names a column that the database did not have then"
             self._sensitive[catalog.version] = sensitive
-        return masking.plan(known.bound, catalog, sensitive, self.policy.terms(known.identity)), ""
+        terms = self.policy.terms(known.identity)
+        plan = masking.plan(known.bound, catalog, sensitive, terms)
+        if plan.refusals and terms.redacts:
+            return None, "whether it can run over redacted values is told by its text, which was not kept"
+        return plan, ""
+
+    def _sampled(self, catalog: Catalog) -> dict[Source, Sensitivity]:
+        """Return what samples had told, as far as the records read so far say."""
+        return {
+            Source(relation.oid, column.number): Sensitivity(
+                label=label, confidence=1.0, because="its values said so then", basis="values"
+            )
+            for relation in catalog.relations.values()
+            for column in relation.columns
+            if self._values and (label := self._values.get(f"{relation}.{column.name}"))
+        }
 
 
 def worlds(known: Facts, policies: Sequence[Policy]) -> Iterator[Facts]:

@@ -58,7 +58,7 @@ async def test_lineage_by_names(dsn: str, tmp_path: Path, name: str) -> None:
         "SELECT city FROM cities",
     )
     assert plain["what"]["columns"] == ["public.people.city", "public.people.id", "public.people.mail"]
-    assert plain["what"]["lineage"] == {"outputs": [[1, 2], [1, 0]], "uses": [["WHERE", 1]]}
+    assert plain["what"]["lineage"] == {"outputs": [[1, 2], [1, 0]], "uses": [["WHERE", 1, None, "equality"]]}
     assert sorted(plain["what"]["touched"]["read"]) == [0, 1, 2]
     assert computed["what"]["lineage"]["outputs"] == [[0, 0]]
     assert computed["what"]["functions"] == ["pg_catalog.lower"]

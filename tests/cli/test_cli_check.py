@@ -112,6 +112,16 @@ def test_a_policy_that_cannot_be_used_is_a_failure(
     assert main(["check", "SELECT 1"]) == 1
 
 
+def test_a_failure_says_what_would_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOVERNED_DB_CONFIG", "policy.toml")
+    assert main(["check", "SELECT 1"]) == 1
+    err = capsys.readouterr().err
+    assert "holds a relative path" in err
+    assert "Give GOVERNED_DB_CONFIG an absolute path." in err
+
+
 def test_the_policy_can_be_named(tmp_path: Path) -> None:
     insert = "INSERT INTO t VALUES (1)"
     assert main(["check", insert, *AGENT, "--policy", "standard"]) == 0
@@ -154,6 +164,24 @@ def test_the_database_says_what_is_masked(people: str, capsys: pytest.CaptureFix
     assert "rule      masking.derived\n" in capsys.readouterr().out
     assert main(["check", "SELECT id FROM people", *AGENT, "--dsn", people, "--json"]) == 0
     assert orjson.loads(capsys.readouterr().out)["masked"] == []
+
+
+def test_values_tell_what_names_do_not(people: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with psycopg.connect(people, autocommit=True) as connection:
+        connection.execute("CREATE TABLE misc (a integer PRIMARY KEY, b text)")
+        connection.execute("INSERT INTO misc SELECT n, n || 'x@example.org' FROM generate_series(1, 99) n")
+    try:
+        assert main(["check", "SELECT a, b FROM misc", *AGENT, "--dsn", people]) == 0
+        assert "masked    public.misc.b (EMAIL_ADDRESS)\n" in capsys.readouterr().out
+        assert main(["check", "SELECT a FROM misc WHERE b LIKE 'a%'", *AGENT, "--dsn", people]) == 2
+        assert "rule      masking.derived\n" in capsys.readouterr().out
+        # What the server is told to withhold is what a caller sees masked.
+        assert main(["harden", "--dsn", people, "--policy", "standard"]) == 0
+        (grant,) = (line for line in capsys.readouterr().out.splitlines() if '"misc" TO "governed' in line)
+        assert 'SELECT ("a")' in grant
+    finally:
+        with psycopg.connect(people, autocommit=True) as connection:
+            connection.execute("DROP TABLE misc")
 
 
 def test_who_may_see_it_sees_nothing_masked(

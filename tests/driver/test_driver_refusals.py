@@ -7,6 +7,7 @@ import pytest
 
 from governed_db import Governor, Identity, acting_as, errors
 from governed_db.audit import reader
+from governed_db.driver import sampling
 from tests.flavours import Flavour, do, each, within
 
 AGENT = Identity.agent("copilot", on_behalf_of="u-1")
@@ -251,6 +252,7 @@ def test_pgconn_shows_state_and_refuses_to_send(things, governor):
 @flavours
 async def test_a_write_that_stream_cannot_count_is_refused_on_record(server, things, governor, name):
     async with Flavour(name).connect(things, governor=governor, identity=AGENT) as conn:
+        await do(conn.wait(sampling.survey(conn._seat)))  # else what it could show is looked at first
         before = len(server.statements())
         with pytest.raises(errors.StatementBlocked, match="stream"):
             await send(conn, "UPDATE things SET label = 'x' WHERE id > 5 RETURNING id", "stream")

@@ -172,7 +172,7 @@ async def test_a_guarded_write_has_them_and_puts_them_back(server, dsn, governor
         async with Flavour(name).connect(
             dsn, governor=governor, identity=person, autocommit=autocommit
         ) as conn:
-            await do(conn.execute("SELECT 1"))
+            await do(conn.execute("SELECT n FROM guarded"))
             before = len(server.statements())
             await do(conn.execute("UPDATE guarded SET n = 0 WHERE id < 10"))
             sent = server.statements()[before:]

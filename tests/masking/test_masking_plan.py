@@ -164,9 +164,10 @@ INSERT INTO contacts SELECT i, 'c' || i, 'note' FROM generate_series(1, 2) i;
 REFRESH MATERIALIZED VIEW public.snapshot;
 """
 
-# Two worlds that differ in nothing but sensitive values: their order, length, domain, presence.
+# Two worlds that differ in nothing but sensitive values: their order, length, domain. Whether there is one is
+# the same in both: masks leave NULL what is NULL.
 WORLDS = (
-    FILL.format(email="'user' || i || '@a.example'", phone="'+1' || i"),
+    FILL.format(email="CASE i WHEN 4 THEN NULL ELSE 'user' || i || '@a.example' END", phone="'+1' || i"),
     FILL.format(
         email="CASE i WHEN 4 THEN NULL ELSE repeat('z', 9 - i) || '@b.example' END",
         phone="'+4' || (9 - i) % 4",
@@ -300,6 +301,6 @@ def test_the_experiment_sees_a_leak(shop: Shop) -> None:
     for sql in (
         "SELECT email FROM customers",
         "SELECT id FROM customers ORDER BY email",
-        "SELECT count(email) FROM customers",
+        "SELECT count(DISTINCT left(email, 3)), max(email) FROM customers",
     ):
         assert observed(shop, WORLDS[0], sql, set()) != observed(shop, WORLDS[1], sql, set())

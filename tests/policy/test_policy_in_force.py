@@ -111,6 +111,28 @@ async def test_a_stale_override_closes_its_relation_and_nothing_else(things, loa
     ]
 
 
+@flavours
+async def test_a_label_that_no_column_can_have_is_told_once(things, load, name, caplog):
+    governor = load(
+        """
+        extends = "standard"
+        [masking.strategies]
+        EMAIL_ADRESS = "nullify"
+        STAFF_CODE = "nullify"
+        IBAN_CODE = "nullify"
+        [masking.columns]
+        "public.others.label" = "STAFF_CODE"
+        """
+    )
+    with caplog.at_level(logging.WARNING, "governed_db"):
+        async with Flavour(name).connect(things, governor=governor, identity=AGENT, autocommit=True) as conn:
+            for _ in range(2):
+                await do(conn.execute("SELECT label FROM things"))
+    (told,) = [r.getMessage() for r in caplog.records]
+    assert "'EMAIL_ADRESS'" in told
+    assert "the nearest is EMAIL_ADDRESS" in told
+
+
 def test_a_reload_takes_all_of_a_file_or_nothing(tmp_path, load, monkeypatch):
     governor = load("extends = 'standard'")
     before = governor.policy

@@ -64,13 +64,22 @@ BAD = [
     (rule() + rule(when="effects = ['insert']"), "7:1", "taken by the rule at p.toml:1:1"),
     ("extends = 'standard'\n" + rule().replace('"a"', '"drop"'), "3:1", "taken by the rule at standard.toml"),
     ("[masking]\nmode = 'off '", "2:1", "unknown word"),
-    ("[masking]\nderived = 'redact'", "2:1", "not available"),
+    ("[masking]\nderived = 'hide'", "2:1", "unknown word"),
     ("[masking]\nunmasked = { kind = ['human'] }", "2:1", "array"),
     ("[masking]\nunmasked = [{ kinds = ['human'] }]", "2:15", "did you mean 'kind'"),
+    ("[masking]\nequality = 'EMAIL_ADDRESS'", "2:1", "array"),
+    ("[masking]\nequality = ['EMAIL_ADDRESS', 'email']", "2:30", "capitals"),
+    ("[masking]\nlookups = { kind = ['agent'] }", "2:1", "array"),
+    ("[masking]\nlookups = [{ kinds = ['agent'] }]", "2:14", "did you mean 'kind'"),
+    ("[masking]\nwrite = 'deny'", "2:1", "unknown word"),
+    ("[masking]\nlookup = []", "2:1", "did you mean 'lookups'"),
     ("[masking.columns]\n'customers.email' = 'EMAIL'", "2:1", "schema.relation.column"),
     ("[masking.columns]\n'public.*.email' = 'EMAIL'", "2:1", "schema.relation.column"),
     ("[masking.columns]\n'public.c.email' = true", "2:1", "takes a label"),
     ("[masking.columns]\npublic.c.email = 'EMAIL'", "2:1", "quoted key"),
+    ("[masking]\nclassification = 'c.toml'", "2:1", "absolute"),
+    ("[masking]\nclassification = 1", "2:1", "string"),
+    ("[masking]\nclassification = '/nonexistent/c.toml'", "2:1", "cannot be read"),
     ("[masking.strategies]\nEMAIL = 'shuffle'", "2:1", "unknown strategy"),
     ("[masking.strategies]\nEMAIL = []", "2:1", "unknown strategy"),
     ("[limits]\nmax_bytes = '1MB'", "2:1", "whole number"),
@@ -248,6 +257,25 @@ def test_the_example_of_the_reference_loads() -> None:
     policy = policy_of(page.read_text(encoding="utf-8").split("```")[1].removeprefix("toml"))
     assert [r.id for r in policy.rules[:2]] == ["payroll", "small-refunds"]
     assert policy.masking.columns["public.customers.rating"] is None
+
+
+def test_a_reviewed_classification_is_part_of_the_policy(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    text = f"[masking]\nclassification = '{file}'\n"
+    file.write_text("format = 1\n[column.'public.c.e']\ndecided = 'AGE'\n[plain]\n'public.c.x' = 'text'\n")
+    policy = policy_of(text)
+    assert policy.masking.classification == file
+    assert {path: entry.given for path, entry in policy.masking.reviewed.items()} == {
+        ("public", "c", "e"): "AGE"
+    }
+    file.write_text(file.read_text().replace("'AGE'", "'confirmed'"))
+    with pytest.raises(PolicyError, match=rf"{file}:3:1: there is no 'label'"):
+        policy_of(text)
+    file.write_text("format = 1\n")
+    assert policy_of(text).version != policy.version
+    file.write_bytes(b"format = 1 # \xff")
+    with pytest.raises(PolicyError, match=rf"{file}:1:14: not UTF-8"):
+        policy_of(text)
 
 
 def test_a_file_that_cannot_be_read_is_a_policy_error(tmp_path: Path) -> None:

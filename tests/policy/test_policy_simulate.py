@@ -293,3 +293,24 @@ async def test_what_a_trigger_touches_is_not_what_the_text_names(server, tmp_pat
     assert becomes("public.*.email") == []
     assert becomes("public.orders.s") == [BLOCK]
     server.drop_database("simulate_trigger")
+
+
+async def test_what_only_values_had_told_is_known_to_the_trail(server, tmp_path):
+    dsn = server.create_database("simulate_values")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("CREATE TABLE misc (a integer PRIMARY KEY, b text)")
+        conn.execute("INSERT INTO misc SELECT n, 'p' || n || '@example.org' FROM generate_series(1, 99) n")
+    await trail(dsn, tmp_path, ["SELECT a, b FROM misc", "SELECT b FROM misc WHERE a = 1"], policy(""), AGENT)
+    server.drop_database("simulate_values")
+    (first, second) = [e for e in entries(tmp_path) if e["who"]["subject"] == "bot" and "masked" in e["what"]]
+    for entry in (first, second):
+        assert entry["what"]["masked"] == [
+            {"column": "public.misc.b", "label": "EMAIL_ADDRESS", "strategy": "redact", "basis": "values"}
+        ]
+    assert simulated(tmp_path, policy("")).masks == []
+    new = policy('[masking.strategies]\nEMAIL_ADDRESS = "partial"\n')
+    assert {(m.column, m.was, m.becomes) for m in simulated(tmp_path, new).masks} == {
+        ("public.misc.b", "redact", "partial")
+    }
+    blind = policy('[masking]\nsample = "off"\n')
+    assert {(m.column, m.becomes) for m in simulated(tmp_path, blind).masks} == {("public.misc.b", "")}
