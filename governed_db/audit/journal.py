@@ -2,7 +2,7 @@
 
 :meth:`Journal.append` returns once its records lie in pages that the kernel owns. From then on they
 survive the process: ``kill -9``, SIGTERM, ``os._exit``, an exhausted heap. They are not promised to
-survive the machine before the kernel has written them back. :mod:`governed_db.audit.segment` has the layout.
+survive the machine before the kernel has written them back. :mod:`governed_db.audit.layout` has the bytes.
 
 - *Threads, asyncio.* One lock, held for a few microseconds. The next segment is made by a helper thread
   when the current one is half full; only a burst that outruns the helper waits for a file.
@@ -10,6 +10,8 @@ survive the machine before the kernel has written them back. :mod:`governed_db.a
   first append. (``exec`` closes it anyway.) A fork waits for the helper thread.
 - *Finalizers and signal handlers* may append in the middle of an append of the same thread; their
   records go to a small journal of their own beside this one. Readers merge them.
+- *Power loss.* ``durability="disk"`` brings a record to the disk before :meth:`Journal.append` returns where
+  the caller asks for it, "group" every record within :data:`governed_db.audit.commit.WINDOW` seconds.
 - *Watching.* Once per ``watch_interval`` seconds (default 1: that is the window; a look costs some
   microseconds) an append looks whether its file is still there, whole and in place. A deleted, moved or
   replaced file is written again from the mapping, nothing lost, and an event tells. A file that was
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import platform
 import threading
@@ -33,6 +36,7 @@ from typing import Any, Literal, Self
 import psycopg
 
 from governed_db.audit import record
+from governed_db.audit.commit import WINDOW, Committer, folder_to_disk, to_disk
 from governed_db.audit.folder import settle, unavailable
 from governed_db.audit.layout import HEADER_SIZE, SEAL_SIZE, frame, padded
 from governed_db.audit.record import Record, RecordKind
@@ -40,6 +44,7 @@ from governed_db.audit.segment import Segment, Tampered
 from governed_db.audit.shorten import shorten
 from governed_db.audit.supply import Supply
 from governed_db.errors import AuditUnavailable
+from governed_db.policy.settings import Durability
 
 FIRST_SEGMENT = 1 << 20
 """Bytes of a journal's first segment: some 800 statements. Small, since most processes are short, and each
@@ -81,6 +86,7 @@ class Journal:
     _supply: Supply
     _nested: Journal | None
     _next_look: float
+    _committer: Committer
 
     def __init__(
         self,
@@ -90,13 +96,17 @@ class Journal:
         on_failure: Literal["refuse", "continue"],
         max_record_bytes: int,
         watch_interval: float,
+        durability: Durability,
+        window: float,
         parent: str = "",
     ) -> None:
         self.folder = folder
         self.on_failure = on_failure
+        self.durability = durability
         self.max_record_bytes = min(max_record_bytes, segment_bytes // 4)
         self.watch_interval = watch_interval
         self._segment_bytes = segment_bytes
+        self._window = window
         self._parent = parent
         self._renew()
         _journals.add(self)
@@ -110,6 +120,8 @@ class Journal:
         on_failure: Literal["refuse", "continue"] = "refuse",
         max_record_bytes: int = MAX_RECORD,
         watch_interval: float = WATCH_INTERVAL,
+        durability: Durability = "process",
+        window: float = WINDOW,
     ) -> Self:
         """Open a journal in ``folder``, made with mode 0700 if it is not there, and write a start record.
 
@@ -120,6 +132,9 @@ class Journal:
                 ``lost``, returns 0, and puts the number on record as soon as that works again.
             max_record_bytes: larger records are shortened; at most a quarter of the first segment.
             watch_interval: seconds between two looks at the file.
+            durability: "process" leaves records to the kernel; "group" has each on the disk within
+                ``window`` seconds; "disk" has it there before an append with ``durable`` returns.
+            window: seconds, for "group" and for what nobody waits for.
 
         Raises:
             AuditUnavailable: under "refuse", no segment can be made; under both, the folder is not safe.
@@ -129,36 +144,45 @@ class Journal:
             raise ValueError("a segment has at least 16 KiB, and a record may have at least 1 KiB")
         if on_failure not in ("refuse", "continue"):
             raise ValueError(f"on_failure is 'refuse' or 'continue', not {on_failure!r}")
+        if durability not in ("process", "group", "disk"):
+            raise ValueError(f"durability is 'process', 'group' or 'disk', not {durability!r}")
         journal = cls(
             Path(folder).absolute(),
             segment_bytes=segment_bytes,
             on_failure=on_failure,
             max_record_bytes=max_record_bytes,
             watch_interval=watch_interval,
+            durability=durability,
+            window=window,
         )
         journal.append()
         return journal
 
-    def append(self, *payloads: bytes) -> int:
+    def append(self, *payloads: bytes, durable: bool = True) -> int:
         """Store records, all of them or none, in one piece; return the sequence number of the first.
 
-        Each payload is a record as :mod:`governed_db.audit.record` encodes it.
+        Each payload is a record as :mod:`governed_db.audit.record` encodes it. ``durable``: whether to wait,
+        under the durability "disk", until they are there.
 
         Raises:
-            AuditUnavailable: they are not stored. Not under "continue", which returns 0.
+            AuditUnavailable: they are not stored, or not known to be on the disk. Not under "continue", which
+                returns 0.
         """
         me = threading.get_ident()
         if self._owner == me:
-            return self._beside().append(*payloads)
+            return self._beside().append(*payloads, durable=durable)
         with self._lock:
             # First of all, and without a call: what runs in between and appends would wait for itself.
             self._owner = me
             try:
-                return self._append(payloads)
+                first = self._append(payloads)
             except (OSError, Tampered) as error:
                 return self._failed(error, len(payloads))
             finally:
                 self._owner = 0
+        if self.durability != "process":
+            self._commit(wait=durable and self.durability == "disk")
+        return first
 
     def close(self) -> None:
         """Write a stop record, seal the segment and bring it to the disk. A later append opens a new one.
@@ -198,6 +222,41 @@ class Journal:
     def __repr__(self) -> str:
         return f"<Journal {self.id:016x} in {self.folder}, {self.sequence} records>"
 
+    # -- the disk ------------------------------------------------------------------------------------
+
+    def _commit(self, *, wait: bool) -> None:
+        if not wait:
+            self._committer.soon()
+            return
+        try:
+            self._committer.now(self.sequence)
+        except OSError as error:
+            self.not_on_disk(error)
+            if self.on_failure == "refuse":
+                raise unavailable(self.folder, error) from error
+
+    def pin(self) -> tuple[int, int] | None:
+        """Return what is to be brought to the disk: for :class:`~governed_db.audit.commit.Committer`."""
+        me = threading.get_ident()
+        with self._lock:
+            self._owner = me
+            try:
+                # A descriptor of its own: a segment that is full is closed while the commit still runs.
+                return None if self._segment is None else (os.dup(self._segment.fd), self.sequence)
+            finally:
+                self._owner = 0
+
+    def not_on_disk(self, error: OSError) -> None:
+        """Go on in another segment with the next record: for :class:`~governed_db.audit.commit.Committer`.
+
+        A kernel that failed once to write a page calls it clean the next time.
+        """
+        self._failures += 1
+        segment = self._segment
+        if segment is not None:
+            segment.failed = os.strerror(error.errno or errno.EIO)
+            self._next_look = 0.0
+
     # -- under the lock ------------------------------------------------------------------------------
 
     def _append(self, payloads: tuple[bytes, ...]) -> int:
@@ -230,6 +289,9 @@ class Journal:
         """Open the first segment: of a process, of a forked child, after a close or a failure."""
         settle(self.folder)
         segment = self._supply.make(self._segment_bytes)
+        if self.durability != "process":
+            folder_to_disk(self.folder.parent)
+        self._name_to_disk()
         segment.begin(self.sequence + 1)
         segment.store(frame(self._life(RecordKind.START), segment.next), 1)
         self._segment = segment
@@ -259,6 +321,7 @@ class Journal:
         self._supply.discard()
         # 4 KiB more than the old one: what it held and the event always fit.
         fresh = self._supply.make(segment.header.capacity + 4096)
+        self._name_to_disk()
         if tampered.whole:
             fresh.begin(segment.header.first)
             fresh.copy_from(segment)
@@ -275,11 +338,19 @@ class Journal:
         segment = self._supply.take(size)
         if segment is None:
             segment = self._supply.make(max(self._grown(full), size + HEADER_SIZE + SEAL_SIZE))
+        if self.durability != "process":
+            # A commit looks at the segment in use alone.
+            to_disk(full.fd)
+        self._name_to_disk()
         segment.begin(full.next)
         self._segment = segment
         self._next_look = 0.0  # a spare may have been deleted while it waited
         self._supply.retire(full)
         return segment
+
+    def _name_to_disk(self) -> None:
+        if self.durability != "process":
+            folder_to_disk(self.folder)
 
     def _tell_gap(self, payloads: tuple[bytes, ...]) -> int:
         told, self._told = self._told, self.lost
@@ -314,6 +385,7 @@ class Journal:
         self._supply = Supply(self.folder, self.id)
         self._nested = None
         self._next_look = 0.0
+        self._committer = Committer(self, self._window)
 
     def _beside(self) -> Journal:
         if self._nested is None:
@@ -323,6 +395,8 @@ class Journal:
                 on_failure=self.on_failure,
                 max_record_bytes=self.max_record_bytes,
                 watch_interval=self.watch_interval,
+                durability=self.durability,
+                window=self._window,
                 parent=f"{self.id:016x}",
             )
         return self._nested
@@ -341,15 +415,17 @@ class Journal:
                 details["parent"] = self._parent
         return record.encode(Record(kind=kind, id=record.new_id(), at=record.instant(), details=details))
 
-    def _before_fork(self) -> bool:
-        """Wait until nobody is in the middle of anything; return whether the lock was taken."""
+    def _before_fork(self) -> tuple[threading.Lock, ...]:
+        """Wait until nobody is in the middle of anything; return the locks that were taken."""
         if self._owner == threading.get_ident():
-            return False
+            return ()
+        # In the order in which a commit takes them. A descriptor that one holds would be the child's too.
+        taken = (*self._committer.hold(), self._lock)
         self._lock.acquire()
         # A file that a helper has open would be open in the child as well, and with it the lock
         # that tells readers that the parent lives.
         self._supply.settle()
-        return True
+        return taken
 
     def _after_fork_in_child(self) -> None:
         for segment in (self._segment, self._supply.spare):
@@ -360,19 +436,19 @@ class Journal:
 
 
 _forking = threading.Lock()
-_quiet: list[Journal] = []
+_quiet: list[threading.Lock] = []
 _still_here: list[Journal] = []
 
 
 def _before_fork() -> None:
     _forking.acquire()  # two threads that fork at once share the lists
     _still_here[:] = _journals
-    _quiet[:] = [j for j in _still_here if j._before_fork()]
+    _quiet[:] = [held for journal in _still_here for held in journal._before_fork()]
 
 
 def _after_fork_in_parent() -> None:
-    for journal in _quiet:
-        journal._lock.release()
+    for held in _quiet:
+        held.release()
     _quiet.clear()
     _still_here.clear()
     _forking.release()

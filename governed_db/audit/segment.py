@@ -61,6 +61,7 @@ class Segment:
         self.path = folder / header.file_name
         self.used = HEADER_SIZE
         self.next = 0
+        self.failed = ""  # what the device said when it was to be written back
         # Room for the seal is kept back: a full segment can always be closed.
         self.limit = header.capacity - SEAL_SIZE
         self._last_start = b""
@@ -117,6 +118,8 @@ class Segment:
         Raises:
             Tampered: it is not.
         """
+        if self.failed:
+            raise Tampered(self.failed, whole=True)
         held = os.fstat(self.fd)
         if held.st_size < self.header.capacity:
             # Nothing may touch the mapping behind the new end: that is SIGBUS.

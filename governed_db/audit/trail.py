@@ -104,7 +104,8 @@ class Trail:
         )
         ended = intent.started_at + duration
         try:
-            self._append(template.outcome(intent.id, happened, at=ended))
+            # It has happened already: nobody waits for the disk, and the next intent takes it along.
+            self._append(template.outcome(intent.id, happened, at=ended), durable=False)
         except AuditUnavailable:
             # The statement has run: its caller must learn what it returned. The intent stays on record
             # as "unknown", and the next statement is refused.
@@ -228,9 +229,13 @@ class Trail:
 
     def policy_changed(self, policy: Policy) -> None:
         """Note that another policy is in force."""
-        before, self.policy = self.policy.version, policy
+        before, self.policy = self.policy, policy
         self.on_failure = policy.settings.audit.on_failure
-        self.event("policy.changed", before=before, after=policy.version)
+        self.event("policy.changed", before=before.version, after=policy.version)
+        if _how(before) != _how(policy):
+            journal, self._journal = self._journal, None
+            if journal is not None:
+                journal.close()  # the next record opens one that keeps the new promise
 
     def flush(self, timeout: float) -> bool:
         """Wait until the spans of every finished statement are handed over."""
@@ -252,20 +257,28 @@ class Trail:
 
     # -- parts
 
-    def _append(self, payload: bytes) -> None:
+    def _append(self, payload: bytes, *, durable: bool = True) -> None:
         try:
-            if self._journal is None:
-                with self._opening:
-                    if self._journal is None:
-                        strict = self.on_failure == "refuse" and self.policy.enforce
-                        self._journal = Journal.open(
-                            self.folder, on_failure="refuse" if strict else "continue"
-                        )
-            self._journal.append(payload)
+            # Once, by a local name: another policy may close it at any moment, and it opens again by itself.
+            journal = self._journal or self._open()
+            journal.append(payload, durable=durable)
         except AuditUnavailable:
             if self.on_failure == "refuse" and self.policy.enforce:
                 raise
             self.unrecorded += 1
+
+    def _open(self) -> Journal:
+        with self._opening:
+            if self._journal is None:
+                strict = self.on_failure == "refuse" and self.policy.enforce
+                settings = self.policy.settings.audit
+                self._journal = Journal.open(
+                    self.folder,
+                    on_failure="refuse" if strict else "continue",
+                    durability=settings.durability,
+                    window=settings.group_window_ms / 1000,
+                )
+            return self._journal
 
     def _template(self, run: Run, seat: Seat, known: Known | None) -> Template:
         if known is not None and known.template is not None:
@@ -315,6 +328,12 @@ class Trail:
             "" if catalog is None else catalog.version,
             environment,
         )
+
+
+def _how(policy: Policy) -> tuple[object, ...]:
+    """Return what a journal is opened with."""
+    audit = policy.settings.audit
+    return audit.on_failure, policy.enforce, audit.durability, audit.group_window_ms
 
 
 def _trace(caller_span: Any) -> tuple[int, int] | None:

@@ -194,13 +194,26 @@ def _limits(doc: Document, table: Mapping[str, Any]) -> dict[str, int]:
     return dict(table)
 
 
+_AUDIT = frozenset({"on_failure", "durability", "group_window_ms", "dir", "catalogs", "catalogs_kept"})
+
+
 def _audit(doc: Document, table: Mapping[str, Any], base: AuditSettings) -> AuditSettings:
-    doc.known_keys(("audit",), table, frozenset({"on_failure", "dir", "catalogs", "catalogs_kept"}))
+    doc.known_keys(("audit",), table, _AUDIT)
     changes: dict[str, Any] = {}
     if "on_failure" in table:
         changes["on_failure"] = _one_of(
             doc, "audit", "on_failure", table["on_failure"], ("refuse", "continue")
         )
+    if "durability" in table:
+        changes["durability"] = _one_of(
+            doc, "audit", "durability", table["durability"], ("process", "group", "disk")
+        )
+    if "group_window_ms" in table:
+        window = typed(doc, ("audit", "group_window_ms"), table["group_window_ms"], int, "milliseconds")
+        # Above a second "group" would promise less than the kernel's own habits.
+        if not 1 <= window <= 1000:
+            doc.fail(("audit", "group_window_ms"), "'group_window_ms' takes milliseconds from 1 to 1000")
+        changes["group_window_ms"] = window
     if "dir" in table:
         changes["directory"] = _absolute(doc, ("audit", "dir"), table["dir"])
     if "catalogs" in table:
