@@ -96,13 +96,15 @@ class Governor:
         self._sensitive: dict[tuple[str, int], Mapping[Source, Sensitivity]] = {}
         self.samples = Samples()
         self._install(policy)
-        folder = policy.settings.audit.directory or Path(state_dir or config.state_dir()) / "journal"
+        state = Path(state_dir or config.state_dir()).absolute()
+        folder = policy.settings.audit.directory or state / "journal"
         self.trail = Trail(
             folder,
             on_failure=policy.settings.audit.on_failure,
             tracer_provider=tracer_provider,
             policy=policy,
-            archive=Archive(Path(state_dir or config.state_dir()) / "catalogs"),
+            archive=Archive(state / "catalogs"),
+            state=state,
         )
         self.approvals = ProcessApprovals(on_answer=self.trail.answered)
 
@@ -363,7 +365,11 @@ class Governor:
             return pipeline.may(call, known, self)
         decision = yield from pipeline.judged(call, known, seat)
         if known.due and decision.verdict is policies.Verdict.ALLOW:
-            decision = pipeline.held(call, (yield from seat.look(call, known, caller)), decision)
+            try:
+                known = yield from seat.look(call, known, caller)
+            except GovernanceError as error:
+                return _unreadable(call.text, error, self.policy.version)
+            decision = pipeline.held(call, known, decision)
         return decision
 
     def _check_text(self, sql: Query, params: Params | None, identity: Identity | None) -> Known | Decision:

@@ -26,7 +26,7 @@ class Template:
         who, what, where: the sections, as the functions of :mod:`governed_db.audit.record` make them.
     """
 
-    __slots__ = ("_body", "_last", "what", "where", "who")
+    __slots__ = ("_body", "_last", "fixed", "what", "where", "who")
 
     def __init__(
         self,
@@ -43,6 +43,8 @@ class Template:
         place = dump(where)[:-1]
         self._body = dump(sections)[1:-1] + b',"where":' + place
         self._last: tuple[object, bytes] = (None, b"")
+        # The trail's: who made it, and what is on record of the values in the text.
+        self.fixed: tuple[object, list[str | None]] | None = None
 
     def intent(
         self,
@@ -52,6 +54,7 @@ class Template:
         transaction: str = "",
         trace: tuple[int, int] | None = None,
         at: int | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> tuple[str, bytes]:
         """Return id and bytes of the record that precedes one run.
 
@@ -62,10 +65,12 @@ class Template:
             trace: the caller's trace id and span id; (0, 0) where tracing is on and the caller has no
                 span; ``None`` where it is off.
             at: nanoseconds since the Unix epoch; by default now.
+            values: what is on record of its values (:mod:`governed_db.audit.values`).
         """
         key = new_id()
         said = b"" if decision is None else self._may(decision, approval)
-        tail = f'{self._grow(key, transaction, trace)}}},"at":"{instant(at)}","id":"{key}"}}'
+        place = self._grow(key, transaction, trace)
+        tail = f'{place}}}{_valued(values)},"at":"{instant(at)}","id":"{key}"}}'
         return key, b"".join((_INTENT, said, self._body, tail.encode()))
 
     def refusal(
@@ -78,6 +83,7 @@ class Template:
         trace: tuple[int, int] | None = None,
         at: int | None = None,
         batch_size: int = 1,
+        values: Mapping[str, Any] | None = None,
     ) -> tuple[str, bytes]:
         """Return id and bytes of the only record of a statement that is not sent.
 
@@ -91,7 +97,7 @@ class Template:
             said["batch_size"] = batch_size
         happened = dump(said).decode()
         place = self._grow(key, transaction, trace)
-        tail = f'{place}}},"happened":{happened},"at":"{instant(at)}","id":"{key}"}}'
+        tail = f'{place}}}{_valued(values)},"happened":{happened},"at":"{instant(at)}","id":"{key}"}}'
         return key, b"".join((_REFUSAL, self._may(decision, approval), self._body, tail.encode()))
 
     def _grow(self, key: str, transaction: str, trace: tuple[int, int] | None) -> str:
@@ -124,6 +130,10 @@ class Template:
             encoded = b'"may":' + dump(record.may(decision, approval)) + b","
             self._last = (said, encoded)
         return encoded
+
+
+def _valued(values: Mapping[str, Any] | None) -> str:
+    return "" if values is None else f',"values":{dump(values).decode()}'
 
 
 def outcome(of: str, happened: Mapping[str, Any], *, at: int | None = None) -> bytes:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import define, field
 
-from governed_db.audit import record, template
+from governed_db.audit import record, template, value_keys
 from governed_db.audit.archive import Archive
 from governed_db.audit.journal import Journal
 from governed_db.audit.spans import Finished, SpanBuilder, parent
 from governed_db.audit.template import Template
+from governed_db.audit.values import Values
 from governed_db.errors import AuditUnavailable
 from governed_db.identity import Identity
 from governed_db.locks import lock
@@ -51,11 +52,14 @@ class Trail:
     on_failure: str = "refuse"
     tracer_provider: TracerProvider | None = None
     archive: Archive | None = None
+    state: Path | None = None
     unrecorded: int = 0
     refused: int = 0
     _journal: Journal | None = field(default=None, init=False)
     _opening: threading.Lock = field(init=False)
     _spans: SpanBuilder = field(init=False)
+    _values: Values | None = field(default=None, init=False)
+    _mode: str = field(default="none", init=False)
 
     def __attrs_post_init__(self) -> None:
         self._spans = SpanBuilder(self.tracer_provider)
@@ -63,8 +67,10 @@ class Trail:
 
     # -- records of statements
 
-    def intent(self, run: Run, seat: Seat) -> None:
+    def intent(self, run: Run, seat: Seat, *, ours: bool = False) -> None:
         """Put the intent of ``run`` on record; its outcome follows when the run finishes.
+
+        ``ours``: the text is the library's or the driver's, whose values are nobody's.
 
         Raises:
             AuditUnavailable: the journal cannot take it, and the policy does not say to continue.
@@ -78,6 +84,7 @@ class Trail:
             transaction=seat.transaction,
             trace=_trace(caller_span),
             at=now,
+            values=None if ours else self._valued(run.call, form, run.statement, run.identity),
         )
         self._append(payload)
         run.intent = Intent(key, form, caller_span, now)
@@ -147,6 +154,7 @@ class Trail:
             trace=_trace(caller_span),
             at=now,
             batch_size=call.executions,
+            values=self._valued(call, form, known.statement, caller),
         )
         self._append(payload)
         self._spans.add(
@@ -201,7 +209,7 @@ class Trail:
         run = Run(call=Call(text), identity=caller, statement=statement, decision=decision)
         run.executions = 1
         try:
-            self.intent(run, seat)
+            self.intent(run, seat, ours=True)
         except AuditUnavailable:
             if statement is None or statement.tag not in ("ROLLBACK", "COMMIT"):
                 raise
@@ -302,6 +310,28 @@ class Trail:
         if known is not None:
             known.template = (run.identity, form)
         return form
+
+    def _valued(
+        self, call: Call, form: Template, statement: Statement | None, caller: Identity
+    ) -> dict[str, Any] | None:
+        """Return what is on record of a call's values."""
+        mode = self.policy.settings.audit.values
+        if mode == "none" or self.state is None:
+            return None
+        try:
+            values = self._values
+            if values is None or self._mode != mode:
+                values = self._values = value_keys.find(mode, self.state)
+                self._mode = mode
+            assert values is not None
+            if form.fixed is None or form.fixed[0] is not values:
+                form.fixed = (values, values.fixed(statement))
+            return values.section(call, form.fixed[1], f"{caller.kind}:{caller.issuer}:{caller.subject}")
+        except AuditUnavailable:
+            if self.on_failure == "refuse" and self.policy.enforce:
+                raise
+            self.unrecorded += 1
+            return {"unavailable": True}
 
     def _who(self, caller: Identity, seat: Seat) -> dict[str, Any]:
         role = seat.session.role if seat.session is not None else seat.pgconn.user.decode(errors="replace")

@@ -194,7 +194,19 @@ def _limits(doc: Document, table: Mapping[str, Any]) -> dict[str, int]:
     return dict(table)
 
 
-_AUDIT = frozenset({"on_failure", "durability", "group_window_ms", "dir", "catalogs", "catalogs_kept"})
+_AUDIT = frozenset(
+    {
+        "on_failure",
+        "durability",
+        "group_window_ms",
+        "values",
+        "keep_days",
+        "keep_mb",
+        "dir",
+        "catalogs",
+        "catalogs_kept",
+    }
+)
 
 
 def _audit(doc: Document, table: Mapping[str, Any], base: AuditSettings) -> AuditSettings:
@@ -214,6 +226,14 @@ def _audit(doc: Document, table: Mapping[str, Any], base: AuditSettings) -> Audi
         if not 1 <= window <= 1000:
             doc.fail(("audit", "group_window_ms"), "'group_window_ms' takes milliseconds from 1 to 1000")
         changes["group_window_ms"] = window
+    if "values" in table:
+        changes["values"] = _one_of(doc, "audit", "values", table["values"], ("none", "digest", "encrypted"))
+    for key in ("keep_days", "keep_mb"):
+        if key in table:
+            kept = typed(doc, ("audit", key), table[key], int, "a number")
+            if kept < 0:
+                doc.fail(("audit", key), f"'{key}' takes a number from 0, which keeps everything")
+            changes[key] = kept
     if "dir" in table:
         changes["directory"] = _absolute(doc, ("audit", "dir"), table["dir"])
     if "catalogs" in table:

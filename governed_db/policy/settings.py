@@ -96,11 +96,18 @@ class AuditSettings:
     ``catalogs``: whether the catalogs that statements ran on are kept ("keep") or not ("off"), for
     simulations; ``catalogs_kept``: how many. ``durability``: what a record survives, "process", "group" or
     "disk" (``governed_db.audit.commit``); ``group_window_ms``: milliseconds in which "group" brings it there.
+    ``values``: what of values is on record, "none", "digest" or "encrypted" (``governed_db.audit.values``).
+    ``keep_days`` and ``keep_mb``: how long records are kept, and how much of them
+    (``governed_db.audit.retention``); 0: for ever, and however much. That is the default: how long is for law
+    and contract to say, not for a library.
     """
 
     on_failure: str = "refuse"
     durability: Durability = "process"
     group_window_ms: int = GROUP_WINDOW_MS
+    values: str = "digest"
+    keep_days: int = 0
+    keep_mb: int = 0
     directory: Path | None = None
     catalogs: str = "keep"
     catalogs_kept: int = CATALOGS_KEPT
