@@ -47,6 +47,7 @@ from governed_db.identity.model import Identity, standing
 from governed_db.masking.given import Refused, each, settle
 from governed_db.masking.model import OPEN
 from governed_db.masking.redact import copies
+from governed_db.masking.sampled import UNSEEN
 from governed_db.policy.model import Budget, Decision, Estimate, Request, Verdict
 from governed_db.run import Call, Known, Run, Sending
 from governed_db.statement import EffectKind, Unreadable
@@ -140,8 +141,14 @@ def looked(call: Call, caller: Identity, known: Known, decision: Decision, seat:
 
     Raises:
         MaskedColumnRefused: the values are sensitive, and no mask can follow them.
+        StatementBlocked: the server could not show them now. Retryable.
     """
-    known = yield from seat.look(call, known, caller)
+    try:
+        known = yield from seat.look(call, known, caller)
+    except GovernanceError as error:
+        if error.rule != UNSEEN:
+            raise
+        raise refused(call, caller, seat, UNSEEN, str(error), error.remedy, retryable=True) from None
     after = held(call, known, decision)
     if after.verdict is not Verdict.ALLOW:
         _refuse(call, caller, known, after, seat, None)

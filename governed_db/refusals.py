@@ -99,10 +99,31 @@ def _unmasked(refusal: Refusal) -> str:
         return f"leave {name} out of what is copied, or give values of your own for it"
     if refusal.clause.startswith("SET "):
         return f"set {name} to a value instead of computing it from a masked one"
+    said = _INSTEAD.get(refusal.clause)
+    if said is not None:
+        return said.format(name=name)
     return (
         f"select {name} itself (it comes back masked) and filter, join,"
         " group or compute with columns that are not masked, such as the key"
     )
+
+
+_INSTEAD = {
+    "ORDER BY": "order by columns that are not masked, such as the key; {name} itself can be selected, and"
+    " comes back masked",
+    "GROUP BY": "group by columns that are not masked; beside the whole primary key of its table {name} may"
+    " stand in GROUP BY, and be selected",
+    "DISTINCT": "leave {name} out of a DISTINCT, or select the whole primary key of its table with it and"
+    " ORDER BY that key, and by every other column that the key does not determine",
+    "UNION": "use UNION ALL, which compares nothing ({name} comes back masked), or leave {name} out",
+    "ON CONFLICT": "use ON CONFLICT DO NOTHING, or make the conflict one of a key that is not masked, or"
+    " UPDATE by that key",
+    "a whole-row reference": "name the columns one by one in the select list ({name} comes back masked)"
+    " instead of the row as one value",
+    "CREATE TABLE AS": "leave {name} out of what is copied",
+    "SELECT INTO": "leave {name} out of what is copied",
+}
+"""What would pass in the place of a clause, where more can be said than of any use."""
 
 
 _HOLDING = (

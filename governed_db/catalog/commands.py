@@ -94,7 +94,11 @@ def _copy(ctx: Context, node: Node) -> Rows:
             places = [(Source(relation.oid, c.number), unseen(ctx, relation, c)) for c in given]
             ctx.stored += [Stored(sink, Operand(0, -1), apart) for sink, apart in places]
         return NO_ROWS
-    return Rows(tuple(columns) if names else item.columns)
+    if not names:
+        # COPY of a table leaves out what is generated, unless it is named (CopyGetAttnums, copy.c).
+        left_out = {c.name for c in relation.columns if c.generated}
+        columns = [c for c in item.columns if c.name not in left_out]
+    return Rows(tuple(columns))
 
 
 def _explain(ctx: Context, node: Node) -> Rows:

@@ -135,7 +135,7 @@ class Context:
         ``nullness`` and ``operands`` as of :class:`Use`.
         """
         uses = self.uses
-        for source in sources:
+        for source in sorted(sources):  # so that a refusal names the same column each time
             uses[Use(source, clause, location, sink, nullness, operands)] = None
 
     def operand(self, rows: Rows) -> None:

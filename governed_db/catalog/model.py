@@ -83,7 +83,9 @@ class Constraint:
     """A row of pg_constraint that belongs to a table, but for foreign keys: see :class:`ForeignKey`.
 
     ``kind`` is contype (p primary key, u unique, x exclusion, c check), or i for a unique index, with the
-    columns of its expressions and its WHERE. ``columns`` its columns' numbers, 0 for an expression.
+    columns of its expressions and its WHERE. Two kinds are no constraints but fail like one, by the values of
+    several columns (:mod:`governed_db.catalog.failing`): g, a generated column, under its name; e, an
+    expression in an index, without one. ``columns`` its columns' numbers, 0 for an expression.
     """
 
     name: str
@@ -231,6 +233,7 @@ class Type:
     element: int = 0
     relation: int = 0
     subtype: int = 0  # of a range or multirange that PostgreSQL did not bring
+    modifier: int = -1  # typtypmod: what a domain says of its base type, such as the n of varchar(n)
 
 
 @frozen(kw_only=True)

@@ -356,7 +356,8 @@ _EXTENSIONS = """
         AND d.classid == 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype == 'e'
 """
 _TYPES = f"""
-    SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory, t.typbasetype, t.typelem, t.typrelid
+    SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory, t.typbasetype, t.typelem, t.typrelid,
+        t.typtypmod
     FROM pg_catalog.pg_type AS t JOIN {_SCHEMAS} AS n ON n.oid == t.typnamespace
 """
 # Multiranges came with PostgreSQL 14, hence a column that may not be there.

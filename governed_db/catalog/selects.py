@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from governed_db.catalog import determined
 from governed_db.catalog.bound import Source
 from governed_db.catalog.context import SELECT_LIST, Context, Node
 from governed_db.catalog.expressions import (
@@ -17,7 +18,7 @@ from governed_db.catalog.expressions import (
     strings,
 )
 from governed_db.catalog.ranges import bound_cte, from_clause
-from governed_db.catalog.scope import NOTHING, Ambiguous, Col, Cte, Item, Rows, Scope, renamed
+from governed_db.catalog.scope import NOTHING, Ambiguous, Col, Cte, Item, Rows, Scope, renamed, union
 
 # A recursion reaches its fixed point within as many rounds as it has columns times sources; far fewer in
 # anything a person would write. Beyond this the lineage counts as not understood.
@@ -57,8 +58,13 @@ def _plain_select(ctx: Context, node: Node, scope: Scope) -> Rows:
     rows = targets(ctx, node.get("targetList", ()), scope)
     if "whereClause" in node:
         consume(ctx, scope, node["whereClause"], "WHERE")
-    for key in node.get("groupClause", ()):
-        _group_key(ctx, scope, key, rows)
+    fixed = determined.grouped(ctx, scope, node) if "groupClause" in node else {}
+    for place, key in enumerate(node.get("groupClause", ())):
+        if place in fixed:
+            ctx.operand(Rows((fixed[place],)))
+            ctx.use(fixed[place].sources, "GROUP BY", -1, nullness=True)
+        else:
+            _group_key(ctx, scope, key, rows)
     if "havingClause" in node:
         consume(ctx, scope, node["havingClause"], "HAVING")
     for key in node.get("distinctClause", ()):
@@ -66,8 +72,15 @@ def _plain_select(ctx: Context, node: Node, scope: Scope) -> Rows:
             _sort_key(ctx, scope, key, rows, "DISTINCT ON")
         else:
             ctx.operand(rows)
-            ctx.use(rows.every(), "DISTINCT", -1)  # DISTINCT alone is a list of one empty node
+            _distinct(ctx, scope, node, rows)  # DISTINCT alone is a list of one empty node
     return rows
+
+
+def _distinct(ctx: Context, scope: Scope, node: Node, rows: Rows) -> None:
+    fixed = determined.distinct(ctx, scope, node) if rows.rest is None else frozenset()
+    loose = [column for place, column in enumerate(rows.columns) if place not in fixed]
+    ctx.use(union(loose) | (rows.rest or NOTHING), "DISTINCT", -1)
+    ctx.use(union([rows.columns[place] for place in fixed]) - union(loose), "DISTINCT", -1, nullness=True)
 
 
 def _without(node: Node, *names: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TypeAlias, TypeVar
 
 import orjson
 
+from governed_db.catalog.failing import failing
 from governed_db.catalog.hidden import hidden
 from governed_db.catalog.model import (
     Cast,
@@ -97,13 +98,15 @@ def build(results: Sequence[Rows], digest: str, server_version: int) -> Catalog:
     )
     classes = _operator_classes(operator_classes)
     keys_to = _foreign_keys(foreign_keys)
+    by_oid = {f.oid: f for same_name in functions_by_name.values() for f in same_name}
+    by_relation = {_int(relation): c for relation, c in columns_of.items()}
     found, checks = hidden(
         expressions,
         compared,
-        columns={_int(relation): c for relation, c in columns_of.items()},
+        columns=by_relation,
         secured={_int(row[0]) for row in relations if row[5] == "t"},
         types=types_by_oid,
-        functions={f.oid: f for same_name in functions_by_name.values() for f in same_name},
+        functions=by_oid,
         operators=operators,
         classes=classes,
     )
@@ -124,6 +127,7 @@ def build(results: Sequence[Rows], digest: str, server_version: int) -> Catalog:
             rules=_grouped(rules),
             views={row[0]: row[1] for row in views},
             hidden=found,
+            failing=failing(expressions, by_oid, by_relation),
         ),
         functions=functions_by_name,
         types=types_by_oid,
@@ -195,6 +199,7 @@ def _relations(
     rules: Mapping[str | None, tuple[str, ...]],
     views: Mapping[str | None, str | None],
     hidden: Mapping[int, tuple[Hidden, ...]],
+    failing: Mapping[int, tuple[Constraint, ...]],
 ) -> dict[int, Relation]:
     relations = {}
     for oid, schema, name, kind, persistence, row_security, comment, partitioned_by in rows:
@@ -213,7 +218,7 @@ def _relations(
             has_rules=oid in rules,
             rules=rules.get(oid, ()),
             triggers=triggers.get(oid, ()),
-            constraints=constraints.get(oid, ()),
+            constraints=(*constraints.get(oid, ()), *failing.get(number, ())),
             hidden=hidden.get(number, ()),
             parents=tuple(map(int, parents.get(oid, ()))),
             partitioned_by=tuple(map(int, (partitioned_by or "").split())),
@@ -365,8 +370,9 @@ def _types(rows: Rows, subtypes: Mapping[str | None, int]) -> dict[int, Type]:
             element=_int(element),
             relation=_int(relation),
             subtype=subtypes.get(oid, 0),
+            modifier=_int(modifier),
         )
-        for oid, schema, name, kind, category, base, element, relation in rows
+        for oid, schema, name, kind, category, base, element, relation, modifier in rows
     )
     return {t.oid: t for t in types}
 

@@ -145,6 +145,27 @@ def unseen(ctx: Context, relation: Relation, column: Column) -> bool:
     return True
 
 
+def unopposed(ctx: Context, relation: Relation, column: Column) -> bool:
+    """Return whether a value of ``column``, put into another row, is held against nothing there.
+
+    Beside other values, of the caller's choice, a check, a key or a trigger would answer for it.
+    """
+    return unseen(ctx, relation, column) and all(
+        _alone(ctx, each, column.name) for each in (relation, *ctx.descendants(relation))
+    )
+
+
+def _alone(ctx: Context, relation: Relation, name: str) -> bool:
+    """Return whether whatever looks at a column of ``relation`` looks at no other one."""
+    column = relation.column(name)
+    if column is None:
+        return False
+    own = {column.number, *(c.number for c in relation.columns if column.number in c.generated)}
+    together = [constraint.columns for constraint in relation.constraints]
+    together += [key.columns for key in ctx.catalog.foreign_keys if key.relation == relation.oid]
+    return all(own.isdisjoint(columns) or own.issuperset(columns) for columns in together)
+
+
 def _held_against(relation: Relation, column: Column) -> bool:
     """Return whether the server holds a value of ``column`` against another one that the caller may choose.
 
@@ -153,7 +174,7 @@ def _held_against(relation: Relation, column: Column) -> bool:
     own = {column.number, *(c.number for c in relation.columns if column.number in c.generated)}
     if own & {*relation.partitioned_by} or 0 in relation.partitioned_by:
         return True
-    return any(own & {*c.columns} and {*c.columns} - own for c in relation.constraints if c.kind in "cx")
+    return any(own & {*c.columns} and {*c.columns} - own for c in relation.constraints if c.kind in "cxge")
 
 
 _STORING = frozenset({Access.INSERT, Access.UPDATE})

@@ -1,9 +1,10 @@
 """What the outcome of an UPDATE tells of values that stay where they are.
 
 Whoever sets one column learns from success or failure how the new value stands to those that the server
-holds it against: a CHECK over two columns, a unique index over two, a foreign key that still points at the
-old value, a trigger that fires only where something has changed. Each new value is a guess, and each answer
-brings the next one closer. Where everything that is compared comes from the caller, nothing is told.
+holds it against: a CHECK over two columns, a generated column or an index that computes with two, a unique
+index over two, a foreign key that still points at the old value, a trigger that fires only where something
+has changed. Each new value is a guess, and each answer brings the next one closer. Where everything that is
+compared comes from the caller, nothing is told.
 
 What the owner of a table asks of its rows by itself (``WHEN (old.balance > 0)``) is the owner's own question:
 it has one answer, however often it is asked.
@@ -26,11 +27,13 @@ Numbers = frozenset[int]
 Told = tuple[frozenset[Source], str]
 
 _KINDS = {
-    "c": "the check constraint",
-    "p": "the primary key",
-    "u": "the unique constraint",
-    "x": "the exclusion constraint",
-    "i": "the index",
+    "c": "the check constraint ",
+    "p": "the primary key ",
+    "u": "the unique constraint ",
+    "x": "the exclusion constraint ",
+    "i": "the index ",
+    "g": "the generated column ",
+    "e": "an index expression",
 }
 # It drops the update of a row that would stay as it is, and the command tag counts one less.
 _DROPS_EQUALS = "suppress_redundant_updates_trigger"
@@ -71,7 +74,7 @@ def _of_one(ctx: Context, relation: Relation, columns: Numbers | None) -> Iterat
         # The columns of an exclusion constraint's expressions are those of its index.
         columns_of = tuple(n for n in constraint.columns if n or constraint.kind != "x")
         if kept := _kept(relation, columns_of, given):
-            yield sources(kept), f"{_KINDS[constraint.kind]} {constraint.name} of {relation}"
+            yield sources(kept), f"{_KINDS[constraint.kind]}{constraint.name} of {relation}"
     for key in ctx.catalog.foreign_keys:
         if key.relation == relation.oid and (kept := _kept(relation, key.columns, given)):
             yield sources(kept), f"the foreign key {key.name} of {relation}"

@@ -10,12 +10,12 @@ from governed_db.catalog.bound import Source, Stored
 from governed_db.catalog.bounds import inserted_rows, matched_rows, quiet
 from governed_db.catalog.comparing import operand
 from governed_db.catalog.context import Context, Node, Write
-from governed_db.catalog.expressions import consume, project
+from governed_db.catalog.expressions import consume, project, strings
 from governed_db.catalog.model import Column, Relation
 from governed_db.catalog.ranges import from_clause, from_item, table
 from governed_db.catalog.scope import NOTHING, Col, Item, Rows, Scope
 from governed_db.catalog.selects import select, targets, values, with_clause
-from governed_db.catalog.stored import rests, unseen
+from governed_db.catalog.stored import rests, unopposed, unseen
 from governed_db.statement.facts import Access
 
 RETURNING = "an expression in RETURNING"
@@ -129,9 +129,10 @@ _UNTYPED = frozenset({"A_Const", "SetToDefault"})
 
 
 def _copied(ctx: Context, target: Relation, column: Column, value: Col, clause: str) -> None:
-    # A value put back into the column it came from stays as well guarded as it was.
+    # A value put back into the column it came from stays as well guarded as it was, unless it comes to
+    # stand beside values of the caller's that it is held against.
     own = Source(target.oid, column.number)
-    if not value.plain or value.sources != frozenset((own,)):
+    if not value.plain or value.sources != frozenset((own,)) or not unopposed(ctx, target, column):
         ctx.use(value.sources, clause, -1, own if rests(ctx, target, column, value) else None)
 
 
@@ -153,7 +154,7 @@ def _on_conflict(ctx: Context, target: Relation, item: Item, node: Node, around:
         named = next((c for c in target.constraints if c.name == infer["conname"]), None)
         keys = set(named.columns) if named else {number for key in target.keys for number in key}
         ctx.use(frozenset(Source(target.oid, n) for n in keys), "ON CONFLICT", infer.get("location", 0))
-    _assign(ctx, target, node.get("targetList", ()), scope)
+    _assign(ctx, target, node.get("targetList", ()), scope, anew=True)
     if "whereClause" in node:
         consume(ctx, scope, node["whereClause"], "ON CONFLICT ... WHERE")
     if updates:
@@ -167,8 +168,18 @@ def _set(target: Relation, node: Node) -> frozenset[int] | None:
     return frozenset(c.number for c in columns if c is not None) if all(columns) else None
 
 
-def _assign(ctx: Context, target: Relation, nodes: Sequence[Node], scope: Scope) -> None:
-    """Note what a SET list copies into which column."""
+def _is_excluded(node: Node) -> bool:
+    fields = strings(node.get("ColumnRef", {}).get("fields", ()))
+    return len(fields) == 2 and fields[0] == "excluded"
+
+
+def _assign(
+    ctx: Context, target: Relation, nodes: Sequence[Node], scope: Scope, *, anew: bool = False
+) -> None:
+    """Note what a SET list copies into which column.
+
+    ``anew``: it is that of an ON CONFLICT. What ``excluded`` holds was noted where the INSERT was given it.
+    """
     for node in nodes:
         entry = node.get("ResTarget", {})
         name = entry.get("name", "")
@@ -184,8 +195,10 @@ def _assign(ctx: Context, target: Relation, nodes: Sequence[Node], scope: Scope)
             if entry.get("indirection"):
                 ctx.use(value.sources, clause, -1)
             else:
-                _copied(ctx, target, column, value, clause)
-                _note_stored(ctx, target, [column], [_assigned_node(entry.get("val", {}))])
+                given = _assigned_node(entry.get("val", {}))
+                if not (anew and _is_excluded(given)):
+                    _copied(ctx, target, column, value, clause)
+                _note_stored(ctx, target, [column], [given])
 
 
 def _assigned_node(node: Node) -> Node:

@@ -103,9 +103,12 @@ def _classify(
     with judging.judge(preset("standard"), dsn) as judge:
         assert judge.catalog is not None
         catalog = judge.catalog
-        decided, _ = reviewed.overrides(catalog, {}, before)
         if sample:
+            # Labels that nobody has looked at are found anew, and what hangs on them with them.
+            decided = reviewed.said(before, catalog).overrides
             judge.survey()
+        else:
+            decided, _ = reviewed.overrides(catalog, {}, before)
         values = judge.governor.samples.sensitive(catalog)
         found = masking.classify(catalog, None, values)
         standing = masking.classify(catalog, decided, values)

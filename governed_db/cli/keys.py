@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from governed_db.cli.common import FAILED
+from governed_db.cli.common import clean, failed
 
 if TYPE_CHECKING:
     import argparse
@@ -34,17 +36,17 @@ def _new(arguments: argparse.Namespace) -> int:
     from governed_db.masking import keys
 
     path: Path = arguments.file
-    text = _HEADER + keys.written(1, keys.new_secret())
     try:
         # Never over a file that is there: the values it masks by would be lost with it.
-        _write(path, text)
+        with _made(path) as file:
+            file.write((_HEADER + keys.written(1, keys.new_secret())).encode())
     except FileExistsError:
-        return _failed(f"{path} is there already; to add a version: governed-db keys rotate {path}")
+        return _failed("new", f"{path} is there already", f"To add a version: governed-db keys rotate {path}")
     except OSError as error:
-        return _failed(f"{path} cannot be made: {error.strerror}")
-    print(f"{path.absolute()}: version 1, readable by its owner alone")
+        return _failed("new", f"{path} cannot be made: {error.strerror}", "Name a file in a folder of yours.")
+    print(f"{clean(str(path.absolute()))}: version 1, readable by its owner alone")
     print("name it in the policy:")
-    print(f'  [masking]\n  keys = "{path.absolute()}"')
+    print(f"  [masking]\n  keys = {json.dumps(str(path.absolute()), ensure_ascii=False)}")
     print("keep a copy in a safe place: without it tokens cannot be resolved and pseudonyms change")
     return 0
 
@@ -53,32 +55,48 @@ def _rotate(arguments: argparse.Namespace) -> int:
     from governed_db.errors import PolicyError
     from governed_db.masking import keys
 
-    path: Path = arguments.file
+    # The file itself: a new one in the place of a link to it would leave it without the new version.
+    path = Path(os.path.realpath(arguments.file))
     beside = path.with_name(f"{path.name}.new")
     try:
-        version = keys.of_file(path).current + 1
-        text = path.read_text("ascii")
-        if not text.endswith("\n"):
-            text += "\n"
-        _write(beside, text + keys.written(version, keys.new_secret()))
+        # Made before the old one is read: a second rotation would lose what the first has added.
+        with _made(beside) as file:
+            version = keys.of_file(path).current + 1
+            text = path.read_bytes().rstrip(b"\n") + b"\n" + keys.written(version, keys.new_secret()).encode()
+            file.write(text)
+            file.flush()
+            keys.of_file(beside)  # what could not be used is not put in the place of what can
         beside.replace(path)
     except PolicyError as error:
-        return _failed(f"{error}\n{error.remedy}" if error.remedy else str(error))
+        return failed("keys rotate", error)
+    except FileExistsError:
+        return _failed(
+            "rotate",
+            f"{beside} is there already: another rotation is under way, or was cut off",
+            f"If none is under way, remove it and try again: rm {beside}",
+        )
     except OSError as error:
-        return _failed(f"{beside} cannot be made: {error.strerror}")
-    print(f"{path.absolute()}: version {version} is used once governors reload or start")
+        return _failed("rotate", f"{path} cannot be written anew: {error.strerror}", "It is as it was.")
+    print(f"{clean(str(path))}: version {version} is used once governors reload or start")
     print("pseudonyms, shifted dates and fakes change with it; tokens of earlier versions still resolve")
     return 0
 
 
-def _write(path: Path, text: str) -> None:
+@contextmanager
+def _made(path: Path) -> Iterator[IO[bytes]]:
+    """Make ``path`` for its owner alone, and have it on the disk, or not at all."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
-def _failed(message: str) -> int:
-    print(message, file=sys.stderr)
-    return FAILED
+def _failed(verb: str, what: str, remedy: str) -> int:
+    from governed_db.errors import PolicyError
+
+    return failed(f"keys {verb}", PolicyError(what, rule="masking.keys", remedy=remedy))

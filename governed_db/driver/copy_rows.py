@@ -53,7 +53,8 @@ class _Watched:
             if slot is None or value is None:
                 continue
             if isinstance(value, str):
-                new = row_value(slot, self._given, self._cursor._seat.governor.keys, value)
+                seat = self._cursor._seat
+                new = row_value(slot, self._given, seat.governor.keys, value, seat.pgconn._encoding)
                 if isinstance(new, Refused):
                     raise self._refused(new)
                 made[place] = value if new is None else new

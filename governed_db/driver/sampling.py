@@ -21,8 +21,9 @@ from psycopg.abc import PQGen
 from governed_db.catalog.bound import Bound
 from governed_db.catalog.model import Relation
 from governed_db.driver.lookups import OURSELVES, _rows
+from governed_db.errors import GovernanceError
 from governed_db.masking import sampled
-from governed_db.masking.sampled import SEPARATOR, Asked, Held, Judged, Verdict, Wanted
+from governed_db.masking.sampled import SEPARATOR, UNSEEN, Asked, Held, Judged, Verdict, Wanted
 from governed_db.statement.facts import Access
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ RULE: Final = "governed_db.sample"
 
 PAGES: Final = 64
 """Pages of a relation that a sample reads, about: half a megabyte at PostgreSQL's 8 kB."""
+
+SPREAD: Final = 8
+"""How many times as many pages are read of a relation with partitions, over all of them: four megabytes."""
 
 MORE: Final = 64
 """How many times as many pages are read where those had next to no rows in them: 32 megabytes, some tens of
@@ -58,9 +62,14 @@ _BACK: Final = (b"ROLLBACK TO SAVEPOINT " + SAVEPOINT, b"RELEASE SAVEPOINT " + S
 
 @frozen
 class _Failed:
-    """A sample that could not be taken, and why in a few words without values."""
+    """A sample that could not be taken, and why in a few words without values.
+
+    ``lasting``: it is so by privileges and definitions, and will not be otherwise a moment later. Names alone
+    decide then; otherwise nothing is released before it has been looked at.
+    """
 
     because: str
+    lasting: bool = False
 
 
 @frozen
@@ -103,11 +112,21 @@ def sample(seat: Seat, wanted: Sequence[Wanted]) -> PQGen[float]:
     The time is that of the monotonic clock, minus infinity where something could not be looked at now.
 
     Raises:
+        GovernanceError: the server could not show it now (rule "masking.unsampled").
         psycopg.errors.QueryCanceled: somebody cancelled it.
         psycopg.OperationalError: the connection is gone.
         AuditUnavailable: it cannot be put on record.
     """
-    yield from _sample(seat, wanted, seat.governor.policy.settings.masking)
+    unseen = yield from _sample(seat, wanted, seat.governor.policy.settings.masking)
+    if unseen is not None:
+        relation, because = unseen
+        raise GovernanceError(
+            f"whether values of {relation} are sensitive cannot be told now: {because}",
+            rule=UNSEEN,
+            remedy="try again later; who keeps the policy may label its columns in [masking.columns], raise"
+            ' masking.sample_timeout_ms, or leave it to names with masking.sample = "off"',
+            retryable=True,
+        )
     samples = seat.governor.samples
     return min(samples.until(_where(seat, each.relation), each) for each in wanted)
 
@@ -152,7 +171,10 @@ def _where(seat: Seat, relation: Relation) -> tuple[object, ...]:
     return (*seat.governor.place(seat), role)
 
 
-def _sample(seat: Seat, due: Sequence[Wanted], masking: MaskingSettings) -> PQGen[None]:
+def _sample(
+    seat: Seat, due: Sequence[Wanted], masking: MaskingSettings
+) -> PQGen[tuple[Relation, str] | None]:
+    """Look at ``due``; return the first relation that could not be looked at for now, and why."""
     samples = seat.governor.samples
     piped = seat.pgconn.pipeline_status != pq.PipelineStatus.OFF
     if piped:
@@ -160,31 +182,38 @@ def _sample(seat: Seat, due: Sequence[Wanted], masking: MaskingSettings) -> PQGe
     if seat.pgconn.transaction_status not in (IDLE, INTRANS):
         for wanted in due:
             _tell(seat, wanted, "the transaction is aborted")
-        return
+        return None
     if piped:
         seat.pgconn.exit_pipeline_mode()
+    unseen: tuple[Relation, str] | None = None
     try:
         parts = yield from _parts(seat, due, masking)
         for wanted in due:
             found = yield from _judged(seat, wanted, parts, masking)
+            if isinstance(found, _Failed):
+                _tell(seat, wanted, found.because)
+                if not found.lasting:
+                    unseen = unseen or (wanted.relation, found.because)
+                    continue
+                found = {}
             where = _where(seat, wanted.relation)
             samples.learn(where, wanted, found, time.monotonic(), masking.sample_again)
     finally:
         if piped and seat.pgconn.status == pq.ConnStatus.OK:
             seat.pgconn.enter_pipeline_mode()
+    return unseen
 
 
 def _judged(
     seat: Seat, wanted: Wanted, parts: Mapping[int, _Part] | _Failed, masking: MaskingSettings
-) -> PQGen[Mapping[int, Judged]]:
-    """Return what some rows of one relation say; what could not be looked at is not in it."""
+) -> PQGen[Mapping[int, Judged] | _Failed]:
+    """Return what some rows of one relation say; columns that could not be looked at are not in it."""
     if isinstance(parts, _Failed):
-        _tell(seat, wanted, parts.because)
-        return {}
+        return parts
     asked, text, because = _select(seat, wanted, parts, masking)
     answer: Sequence[Sequence[str | None]] | _Failed = ()
     if because:
-        answer = _Failed(because)
+        answer = _Failed(because, lasting=True)
     elif text:
         answer = yield from _ask(seat, text, masking)
         if not isinstance(answer, _Failed) and len(answer) < sampled.ENOUGH and _thinned(parts, wanted):
@@ -192,8 +221,7 @@ def _judged(
             asked, text, because = _select(seat, wanted, parts, masking, more=MORE)
             answer = yield from _ask(seat, text, masking)
     if isinstance(answer, _Failed):
-        _tell(seat, wanted, answer.because)
-        return {}
+        return answer
     if len(asked.columns) < len(wanted.columns):
         _tell(seat, wanted, "the role may not read all of its columns")
     return sampled.judge(asked, answer)
@@ -265,7 +293,8 @@ def _select(
     if not filled:
         return asked, b"", ""
     each = math.ceil(masking.sample_rows / len(filled))
-    selects = [_select_part(asked, part, each, more) for part in filled]
+    pages = _pages(len(filled)) * more
+    selects = [_select_part(asked, part, each, pages, whole=more > 1) for part in filled]
     text = selects[0] if len(selects) == 1 else " UNION ALL ".join(f"({select})" for select in selects)
     try:
         return asked, text.encode(seat.pgconn._encoding), ""
@@ -275,17 +304,23 @@ def _select(
 
 def _thinned(parts: Mapping[int, _Part], wanted: Wanted) -> bool:
     """Return whether a sample leaves out rows of ``wanted`` other than by its limit."""
-    return any(p.pages > PAGES or p.rows > 0 for r in wanted.parts if (p := parts.get(r.oid)) is not None)
+    filled = [p for r in wanted.parts if (p := parts.get(r.oid)) is not None and p.pages > 0]
+    return any(p.pages > _pages(len(filled)) or p.rows > 0 for p in filled)
 
 
-def _select_part(asked: Wanted, part: _Part, limit: int, more: int) -> str:
-    share = min(1.0, PAGES * more / part.pages)
+def _pages(filled: int) -> int:
+    """Return how many pages are read of each of so many partitions."""
+    return min(PAGES, max(1, PAGES * SPREAD // filled))
+
+
+def _select_part(asked: Wanted, part: _Part, limit: int, pages: int, *, whole: bool) -> str:
+    share = min(1.0, pages / part.pages)
     columns = ", ".join(_expression(each) for each in (*asked.columns, *asked.beside))
     sample = f" TABLESAMPLE pg_catalog.system ({share * 100:.6g})" if share < 1 else ""
     # So that rows come from all of the pages: by their place, because random() belongs to the caller, whose
     # setseed() would lose its meaning. A third more than the limit, for places that are not even.
     rows = part.rows * share
-    keep = min(1.0, limit * 1.35 / rows) if rows > 0 and more == 1 else 1.0
+    keep = min(1.0, limit * 1.35 / rows) if rows > 0 and not whole else 1.0
     where = (
         f" WHERE pg_catalog.hashtext(r.ctid::pg_catalog.text) OPERATOR(pg_catalog.&) 1023"
         f" OPERATOR(pg_catalog.<) {math.ceil(keep * 1024)}"
@@ -302,6 +337,10 @@ def _expression(asked: Asked) -> str:
     match asked.held:
         case Held.DATE:
             return f"pg_catalog.to_char({column}, 'YYYY-MM-DD')"
+        case Held.MOMENT:
+            return f"pg_catalog.to_char({column}, 'YYYY-MM-DD HH24:MI:SS')"
+        case Held.BYTES:
+            return f"pg_catalog.encode(pg_catalog.substring({column}, 1, {MAX_TEXT}), 'escape')"
         case Held.ARRAY:
             joined = f"pg_catalog.array_to_string({column}, pg_catalog.chr({ord(SEPARATOR)}))"
             return f"{small} pg_catalog.left({joined}, {MAX_DOCUMENT}) END"
@@ -324,17 +363,16 @@ def _ask(
     bounds = (
         b"SELECT pg_catalog.set_config('statement_timeout', '%dms', true),"
         b" pg_catalog.set_config('lock_timeout', '%dms', true),"
-        b" pg_catalog.set_config('transaction_read_only', 'on', true)" % (timeout, max(1, timeout // 2))
+        b" pg_catalog.set_config('transaction_read_only', 'on', true),"
+        # A value that the session's own encoding does not have would be an error.
+        b" pg_catalog.set_config('client_encoding', 'UTF8', true)" % (timeout, max(1, timeout // 2))
     )
     message = b"; ".join((b"SAVEPOINT " + SAVEPOINT, bounds, text, *_BACK) if inside else (bounds, text))
     started = time.monotonic()
     results = yield from _send(seat, message)
     failed = next((r for r in results if r.status == pq.ExecStatus.FATAL_ERROR), None)
     if failed is None:
-        return _rows(
-            next(r for r in results[1 + inside :] if r.status == pq.ExecStatus.TUPLES_OK),
-            seat.pgconn._encoding,
-        )
+        return _rows(next(r for r in results[1 + inside :] if r.status == pq.ExecStatus.TUPLES_OK), "utf-8")
     if seat.pgconn.status != pq.ConnStatus.OK:
         raise e.error_from_result(failed, encoding=seat.pgconn._encoding)
     if inside:
@@ -342,7 +380,8 @@ def _ask(
     state = (failed.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
     if state == e.QueryCanceled.sqlstate and time.monotonic() - started < masking.sample_timeout_ms / 1000:
         raise e.error_from_result(failed, encoding=seat.pgconn._encoding)  # somebody's, not our own timeout's
-    return _Failed(_WHY.get(state, f"the server answered with SQLSTATE {state}"))
+    because = _WHY.get(state, f"the server answered with SQLSTATE {state}")
+    return _Failed(because, lasting=state == e.InsufficientPrivilege.sqlstate)
 
 
 _WHY: Final = {

@@ -167,24 +167,31 @@ COORDINATES: Final = re.compile(
 _STREET: Final = (
     "street st avenue ave road rd boulevard blvd lane ln drive dr court ct place pl square sq terrace"
     " ter highway hwy parkway pkwy circle cir trail trl way close crescent mews row plaza loop alley"
-    " crossing run ridge pike turnpike expressway freeway point path walk glen grove hill hills island"
-    " isle junction knoll lake landing manor meadow meadows mountain park parks pass pine pines ports"
-    " port ranch rapids rest river route shore shoal skyway spring springs spur station stream summit"
-    " union valley via view village ville vista well wells"
+    " crossing run ridge pike turnpike expressway freeway point path walk glen grove hill island"
+    " isle junction knoll lake landing manor meadow mountain park pass pine port ranch rapid rest river"
+    " route shore shoal skyway spring spur station stream summit union valley via view village ville"
+    " vista well annex arcade bayou bend bluff branch bridge brook burg bypass camp canyon cape causeway"
+    " center centre cliff common corner course cove creek crest crossroad curve dale divide estate"
+    " extension fall ferry field ford forest forge fork fort garden gateway green harbor haven heights"
+    " hollow inlet key land locks lodge mall mill mission motorway mount neck orchard oval overpass"
+    " passage plain prairie radial ramp throughway trace track trafficway trailer tunnel underpass viaduct"
 )
-"""The commonest street suffixes of USPS Publication 28, appendix C1, and the British ones."""
+"""The street suffixes of USPS Publication 28, appendix C1, and the British ones; each may be a plural."""
 _STREET_ROMANCE: Final = (
     "rue avenue av chemin impasse allée allee quai cours place boulevard calle avenida avda paseo"
     " plaza camino carrera pasaje rambla glorieta ronda urbanización via viale piazza corso vicolo"
     " largo strada contrada borgo rotonda stretto rua travessa praça praca estrada rodovia alameda"
-    " ulica ul"
+    " ulica ul al aleja plac callejón cuesta travesía carretera pasadizo ladeira vila largo parque"
+    " residencial jardim conjunto loteamento setor chácara sítio fazenda recanto canale"
 )
 _STREET_TAIL: Final = (
     "straße strasse str weg platz allee gasse ring damm ufer chaussee steig straat laan plein kade singel"
-    " gracht gatan vägen gata vej gade veien tie katu"
+    " gracht gatan vägen gata vej gade veien tie katu boulevard hof dreef baan pad gränd stigen"
 )
 STREET: Final = re.compile(
-    rf"\d{{1,6}}[a-z]?(?:[ ][\w.'-]+){{1,4}}?[ ](?:{'|'.join(_STREET.split())})\b\.?.*"
+    rf"\d{{1,6}}[a-z]?(?:[ ][\w.'-]+){{1,4}}?[ ](?:{'|'.join(_STREET.split())})s?\b\.?.*"
+    rf"|(?:flat|studio|unit|apartment|apt\.?)[ ]\d{{1,4}}[a-z]?[,\s]+(?:[\w.'-]+[ ]){{1,4}}"
+    rf"(?:{'|'.join(_STREET.split())})s?\b\.?.*"
     rf"|(?:{'|'.join(_STREET_ROMANCE.split())})\b\.?[ ][^\d]{{3,60}}\d.*"
     rf"|\d{{1,5}},?[ ]?(?:bis|ter)?,?[ ](?:{'|'.join(_STREET_ROMANCE.split())})\b\.?[ ].*"
     rf"|(?:[\w.'-]+[ ]){{0,3}}[\w.'-]*(?:{'|'.join(_STREET_TAIL.split())})\.?[ ]\d{{1,5}}[ ]?[a-z]?\b.*"

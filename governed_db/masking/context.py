@@ -47,6 +47,7 @@ class Table:
     heads: bool  # its name ends in what people are, or its rows have what only people have
     secured: bool  # its rows have a password
     mail: bool  # its rows have the header of a message
+    surnamed: bool  # its rows have a family name and nothing called a first one
 
 
 UNTOLD: Final = Table(
@@ -61,6 +62,7 @@ UNTOLD: Final = Table(
     heads=False,
     secured=False,
     mail=False,
+    surnamed=False,
 )
 PERSON: Final = evolve(UNTOLD, of_people=True, about_people=True, own=True, spoken=True, heads=True)
 """Of what stands alone, and of a person."""
@@ -71,6 +73,7 @@ def table_of(relation: Relation, names: list[Words], kinds: list[Kind]) -> Table
     name = _bare(read(relation.name))
     first, last = name[:1], name[-1:]
     labels = [_labels(parts, kind) for parts, kind in zip(names, kinds, strict=True)]
+    every = {m.label for found in labels for m in found}
     human = {m.label for found in labels for m in found if m.start == 0} & (_HUMAN | _LIVING)
     if ("is", "company") in names:
         human.add("FIRST_NAME")  # those that are no companies
@@ -80,6 +83,8 @@ def table_of(relation: Relation, names: list[Words], kinds: list[Kind]) -> Table
     program = name == ("client",) and not human and any(m.label == "SECRET" for f in labels for m in f)
     things = things or program
     # English puts the head last ("bank_customers"), Romance languages first ("clientes_activos").
+    if len(name) > 1 and first[0] in w.ADJECTIVES:
+        first = ()
     of_people = not things and (bool(human) or not w.PERSON.isdisjoint((*first, *last)))
     of_people = of_people and p.VETO_TAIL.isdisjoint(last)
     spoken = not w.PERSON.isdisjoint(name) or (not w.SPEECH.isdisjoint(name) and p.VETO_TAIL.isdisjoint(last))
@@ -101,6 +106,7 @@ def table_of(relation: Relation, names: list[Words], kinds: list[Kind]) -> Table
         linked=linked,
         said=said,
         heads=of_people and (bool(human) or not w.PERSON.isdisjoint(last)),
+        surnamed="LAST_NAME" in every and "FIRST_NAME" not in every,
         mail=len(w.MAIL_HEADER.intersection(names)) > 1,
         secured=any(m.label == "PASSWORD" for f in labels for m in f),
     )

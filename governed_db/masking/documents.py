@@ -20,6 +20,7 @@ from governed_db.masking.kinds import Kind
 from governed_db.masking.matching import label_of
 from governed_db.masking.model import ANYTHING
 from governed_db.masking.names import tokens, words
+from governed_db.masking.phrases import VETO_TAIL
 
 DOCUMENT: Final = "JSON_PII"
 
@@ -144,6 +145,10 @@ _NAMING: Final = frozenset(
 _VALUED: Final = frozenset(
     words("value val data content answer text body info detail payload string response")
 )
+_PROSE: Final = frozenset(words("text body info detail content response payload"))
+"""Those of them that stand beside any title as well: there, names of attributes are used again and again."""
+_ENCLOSED: Final = frozenset(words("payload detail info body content response data"))
+"""Those under which whole documents are kept, while the value of an attribute is called just that."""
 
 MAX_ATTRIBUTES: Final = 200
 """Names of attributes that are read; a table with more distinct names in a sample has no attributes."""
@@ -156,8 +161,28 @@ def names_attributes(column: str) -> bool:
 
 
 def holds_values(column: str) -> bool:
-    """Return whether a column called so can hold what attributes are."""
-    return not _VALUED.isdisjoint(tokens(column))
+    """Return whether a column called so can hold what attributes are: ``content_type`` does not."""
+    parts = tokens(column)
+    return not _VALUED.isdisjoint(parts) and (VETO_TAIL - _VALUED).isdisjoint(parts[-1:])
+
+
+def of_attributes(column: str, names: Sequence[str], values: Sequence[str] = ()) -> bool:
+    """Return whether a column called so holds what ``names`` name.
+
+    Prose under titles is none of it, and neither is what a kind of event (``login``) comes with: documents
+    that have keys of their own, by which they are judged.
+    """
+    if not holds_values(column):
+        return False
+    if _ENCLOSED.issuperset(_VALUED.intersection(tokens(column))) and _have_keys(values):
+        return False
+    counts = Counter(name for name in names if name)
+    return not _PROSE.issuperset(_VALUED.intersection(tokens(column))) or len(counts) * 2 <= counts.total()
+
+
+def _have_keys(values: Sequence[str]) -> bool:
+    objects = sum(re.match(r'\s*\{\s*["}]', value) is not None for value in values)
+    return bool(values) and objects >= MOST * len(values)
 
 
 def attributes(names: Sequence[str], *, people: bool = False) -> Verdict | None:

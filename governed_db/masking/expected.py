@@ -9,7 +9,7 @@ from governed_db.catalog.bind import characters
 from governed_db.catalog.bound import Bound, Operand, Source, Stored, Use
 from governed_db.masking.model import ANYTHING, Refusal, Strategy, Terms
 from governed_db.masking.phrases import LABELS
-from governed_db.masking.recognise import contains
+from governed_db.masking.recognise import contains, stub
 from governed_db.masking.slots import Given, Rows, Slot
 from governed_db.statement.facts import Access
 
@@ -80,12 +80,13 @@ def given(bound: Bound, compared: list[Slot], tell: _Teller, terms: Terms) -> Gi
     statement = bound.statement
     place = characters(statement.text)
     occurrences: dict[int, set[int]] = {}
+    kept = {slot.operand.location for slot in slots if slot.stored}
     constants = {}
     for tag, node in _leaves(statement.tree):
         at = place(node.get("location", 0))
         if tag == "ParamRef":
             occurrences.setdefault(node.get("number", 0), set()).add(at)
-        elif contains(text := node["sval"].get("sval", ""), marks) is not None:
+        elif contains(text := node["sval"].get("sval", ""), marks) is not None or (at in kept and stub(text)):
             constants[at] = text
     return Given(
         slots=tuple(slots),

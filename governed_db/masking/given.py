@@ -8,6 +8,7 @@ is wrong are answered alike.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from attrs import frozen
@@ -15,9 +16,9 @@ from psycopg.abc import Buffer
 
 from governed_db.masking import tokens
 from governed_db.masking.keys import Keyring
-from governed_db.masking.recognise import TOKEN, contains, recognise
+from governed_db.masking.recognise import TOKEN, contains, recognise, stub
 from governed_db.masking.slots import Given, Slot
-from governed_db.masking.values import array_text, elements, rewritten, text_of
+from governed_db.masking.values import array_text, elements, rewritten, text_of, uuid_text
 from governed_db.run import Call, Sending
 
 LOOKUP = "masking.lookup"
@@ -82,7 +83,7 @@ class _Call:
         self.call = call
         self.given = given
         self.keys = keys
-        self.encoding = encoding
+        self.encoding = "utf-8" if encoding == "ascii" else encoding  # psycopg's name for "not known"
         self.slots: dict[int, list[Slot]] = {}
         for slot in given.slots:
             self.slots.setdefault(slot.operand.parameter, []).append(slot)
@@ -210,11 +211,16 @@ class _Call:
         if not slot.resolves:
             raise _No(_unresolved(slot, name, slot.why))
         if found.label in slot.labels and self.keys is not None:
-            try:
-                return tokens.resolve(self.keys, found.label, text)
-            except tokens.UnknownToken:
-                pass
+            with suppress(tokens.UnknownToken):
+                return self._written(tokens.resolve(self.keys, found.label, text), slot, name)
         raise _No(_unknown(slot, name))
+
+    def _written(self, value: str, slot: Slot, name: str) -> str:
+        """Return ``value`` where it can be sent: the error of an encoding holds what it could not encode."""
+        with suppress(UnicodeEncodeError):
+            value.encode(self.encoding)
+            return value
+        raise _No(_unresolved(slot, name, _UNWRITABLE))
 
     def _check(self, slot: Slot, name: str, text: str) -> None:
         """Refuse a mask on its way into a masked column; a token that stands alone is another matter."""
@@ -223,7 +229,7 @@ class _Call:
         found = recognise(text, self.given.marks)
         if found is None:
             found = contains(text, self.given.marks)
-            if found is None:
+            if found is None and not stub(text):
                 return
         elif found.kind == TOKEN:
             return
@@ -327,9 +333,11 @@ UNREADABLE = Refused(
 )
 
 
-def row_value(slot: Slot, given: Given, keys: Keyring | None, text: str) -> str | Refused | None:
+def row_value(
+    slot: Slot, given: Given, keys: Keyring | None, text: str, encoding: str
+) -> str | Refused | None:
     """Return what one value of a row of COPY becomes, ``None`` where it stays, or a refusal."""
-    one = _Call(Call(b""), given, keys, "utf-8")
+    one = _Call(Call(b""), given, keys, encoding)
     try:
         one._check(slot, _ROW, text)
         return one._one(slot, _ROW, text)
@@ -339,12 +347,13 @@ def row_value(slot: Slot, given: Given, keys: Keyring | None, text: str) -> str 
 
 def row_text(slot: Slot, given: Given, text: str) -> Refused | None:
     """Return why a value in a row of COPY that is written raw is not let in, ``None`` where it is."""
-    found = contains(text, given.marks)
+    found = contains(text, given.marks) or contains(uuid_text(text), given.marks)
     if found is None:
-        return None
+        return _written_back(slot, _ROW) if stub(text) else None
     if found.kind == TOKEN and slot.resolves:
         return _unresolved(slot, _ROW, "is resolved in INSERT and in rows given to write_row() alone")
     return _written_back(slot, _ROW)
 
 
+_UNWRITABLE = "stands for characters that the encoding of this connection does not have"
 _ROW = "a value in a row of COPY"

@@ -112,7 +112,8 @@ def of_text(text: str, where: str) -> Keyring:
         for entry in line.partition("#")[0].split():
             version, _, encoded = entry.partition(":")
             secret = _decoded(encoded)
-            if not (version.isascii() and version.isdigit()) or secret is None or int(version) in found:
+            numbered = version.isascii() and version.isdigit() and len(version) <= len(str(MAX_VERSION))
+            if not numbered or secret is None or int(version) in found:
                 raise PolicyError(
                     f"{where}, line {number}: not a key that can be used",
                     rule="masking.keys",
@@ -204,9 +205,15 @@ def find(given: Keyring | KeySource | None, path: Path | None) -> Keyring | None
     """
     if isinstance(given, Keyring):
         return given
-    if given is not None:
-        return of_callable(given)
-    return of_environment() if path is None else of_file(path)
+    try:
+        if given is not None:
+            return of_callable(given)
+        return of_environment() if path is None else of_file(path)
+    except PolicyError as error:
+        failed = error
+    # Without the frames that read the keys: what reports errors with local variables would report secrets.
+    failed.__context__ = None
+    raise failed.with_traceback(None)
 
 
 def new_secret() -> bytes:

@@ -45,10 +45,12 @@ _NEUTRAL: Final[dict[int, str | None]] = {
 _OF_EXTENSIONS: Final[dict[str, str | None]] = {"citext": None, "hstore": ""}
 """Types that extensions of PostgreSQL's own distribution bring, whose input is known."""
 
-_LENGTHS: Final[dict[int, int]] = {18: 1, 19: 63}
-"""Bytes that "char" and name hold (NAMEDATALEN - 1); marks are ASCII."""
+LENGTHS: Final[dict[int, int]] = {18: 1, 1002: 1, 19: 63, 1003: 63}
+"""Bytes that "char" and name hold (NAMEDATALEN - 1), and elements of their arrays; marks are ASCII."""
 
-_BPCHAR, _VARCHAR, _NUMERIC = 1042, 1043, 1700
+_BPCHAR, _VARCHAR, _NUMERIC, _INTERVAL = 1042, 1043, 1700, 1186
+_AS_IT_IS: Final = frozenset({1083, 1114, 1184, 1266, 1560, 1562})
+"""Types whose modifier is the number that is written: times and timestamps, bit and varbit."""
 _MAX_DOMAINS = 32
 
 
@@ -72,11 +74,10 @@ def redacted(catalog: Catalog, column: Column, label: str | None) -> tuple[str, 
         column: a column that may hold anything.
         label: the label that a text shows in the place of the value; ``None``: always NULL.
     """
-    base = _base(catalog, column.type_oid)
+    base, modifier = _base(catalog, column.type_oid, column.type_modifier)
     if base is None:
         # Of a type that this catalog does not have nothing can be said, not even its name.
         return "NULL", True
-    modifier = column.type_modifier if base.oid == column.type_oid else -1
     if base.kind == "p":
         return "NULL::pg_catalog.text", True  # anyarray, in statistics: nothing can be cast to it
     name = _type(catalog, base, modifier)
@@ -91,26 +92,28 @@ def typed_null(catalog: Catalog, column: Column) -> str:
     return redacted(catalog, column, None)[0]
 
 
-def _base(catalog: Catalog, oid: int) -> Type | None:
+def _base(catalog: Catalog, oid: int, modifier: int) -> tuple[Type | None, int]:
+    """Return a type and its modifier, of a domain those it is over (getBaseTypeAndTypmod, lsyscache.c)."""
     type_ = catalog.types.get(oid)
     for _ in range(_MAX_DOMAINS):
         if type_ is None or type_.kind != "d":
             break
+        modifier = type_.modifier
         type_ = catalog.types.get(type_.base)
-    return type_
+    return type_, modifier
 
 
-def _element(catalog: Catalog, type_: Type) -> Type | None:
+def _element(catalog: Catalog, type_: Type, modifier: int) -> tuple[Type | None, int]:
     """Return what ``type_`` is an array of, ``None`` where it is no array (as oidvector and point)."""
     if type_.category != "A" or not type_.element or not type_.name.startswith("_"):
-        return None
-    return _base(catalog, type_.element)
+        return None, -1
+    return _base(catalog, type_.element, modifier)
 
 
 def _type(catalog: Catalog, type_: Type, modifier: int) -> str:
-    element = _element(catalog, type_)
+    element, its = _element(catalog, type_, modifier)
     if element is not None:
-        return f"{_type(catalog, element, modifier)}[]"
+        return f"{_type(catalog, element, its)}[]"
     written = f"{identifier(type_.schema)}.{identifier(type_.name)}"
     # How modifiers are packed: VARHDRSZ (4) is added to both (varchar.c, numeric.c).
     if type_.oid in (_BPCHAR, _VARCHAR) and modifier > 4:
@@ -118,13 +121,19 @@ def _type(catalog: Catalog, type_: Type, modifier: int) -> str:
     elif type_.oid == _NUMERIC and modifier > 4:
         precision, scale = (modifier - 4) >> 16 & 0xFFFF, (modifier - 4) & 0x7FF
         written += f"({precision},{(scale ^ 1024) - 1024})"
+    elif type_.oid in _AS_IT_IS and modifier >= 0:
+        written += f"({modifier})"
+    elif type_.oid == _INTERVAL and modifier >= 0:
+        # Fields above, precision below; all bits of the latter say that there is none (timestamp.h).
+        fields, precision = modifier >> 16 & 0x7FFF, modifier & 0xFFFF
+        written += f"({fields})" if precision == 0xFFFF else f"({fields},{precision})"
     return written
 
 
 def _value(catalog: Catalog, type_: Type, modifier: int, label: str) -> str | None:
-    element = _element(catalog, type_)
+    element, its = _element(catalog, type_, modifier)
     if element is not None:
-        inner = _value(catalog, element, modifier, label)
+        inner = _value(catalog, element, its, label)
         # One element stands for any number of them: how many there are tells of the value.
         return "{}" if inner is None else f'{{"{inner}"}}'
     if type_.kind == "r":
@@ -140,7 +149,7 @@ def _value(catalog: Catalog, type_: Type, modifier: int, label: str) -> str | No
     value = known[key]  # type: ignore[index]  # the key belongs to the table it was chosen with
     if value is not None:
         return value
-    length = _LENGTHS.get(type_.oid, 0)
+    length = LENGTHS.get(type_.oid, 0)
     if type_.oid in (_BPCHAR, _VARCHAR) and modifier > 4:
         length = modifier - 4
     return fitting(label, length)

@@ -122,17 +122,22 @@ def _by_person_name(parts: Words, kind: Kind, table: Table) -> Sensitivity | Non
     if at is None:
         role = _head(parts)
         known = role in w.PERSON_VALUE or (role in w.SAYS_SO and table.about_people and not table.things)
-        if known and kind is Kind.TEXT and not _of_thing(parts) and parts[0] not in w.KEYS:
+        sort = len(parts) > 1 and parts[0] in w.SORTS  # Romance languages put first what it is: tipo_cliente
+        if known and kind is Kind.TEXT and not _of_thing(parts) and parts[0] not in w.KEYS and not sort:
             because = "it is called after a person"
             return Sensitivity(label="PERSON_NAME", confidence=0.55, because=because)
         return None
     if any(m.start <= at < m.end for m in matches(parts)) or (parts in p.WHOLE_PERSON and table.of_people):
         return None  # a longer phrase says it better: first_name, user_name
     if parts[at] not in w.NAME:
+        if parts[0] in p.VETO_FIRST or not p.VETO_TAIL.isdisjoint(parts[at + 1 :]):
+            return None
         return Sensitivity(label="PERSON_NAME", confidence=0.85, because="its name is a person's name")
     beside = [part for i, part in enumerate(parts) if i != at]
     # Whatever else is said of them: the joint holder's name, el nombre del cliente.
     whose = parts[at - 1] if at else parts[1] if len(parts) > 1 else ""
+    if parts[at] == "name" and whose in w.NO_PERSON_IN_ENGLISH:
+        return None
     if whose in w.PERSON and p.VETO_TAIL.isdisjoint(parts[at + 1 :]) and not _of_thing(parts[:at]):
         return Sensitivity(label="PERSON_NAME", confidence=0.9, because="its name is a person's name")
     if not all(part in w.NAME_BESIDE or part in w.PERSON for part in beside):
@@ -140,9 +145,9 @@ def _by_person_name(parts: Words, kind: Kind, table: Table) -> Sensitivity | Non
     if not w.NAME_PERSON.isdisjoint(beside) or not w.PERSON.isdisjoint(beside):
         return Sensitivity(label="PERSON_NAME", confidence=0.9, because="its name is a person's name")
     if table.of_people:
-        return Sensitivity(
-            label="PERSON_NAME", confidence=0.9, because="its table is of people", basis="table"
-        )
+        # cognome and nome, apellidos y nombre: beside a family name it is the other one.
+        label = "FIRST_NAME" if table.surnamed and not beside and parts[at] != "name" else "PERSON_NAME"
+        return Sensitivity(label=label, confidence=0.9, because="its table is of people", basis="table")
     if table.own and _names_rows(table) and w.NAME_BESIDE_WEAK.issuperset(beside):
         because = "its table is about people"
         return Sensitivity(label="PERSON_NAME", confidence=0.65, because=because, basis="table")
@@ -192,8 +197,8 @@ def _by_whole_name(parts: Words, kind: Kind, table: Table) -> Sensitivity | None
             continue
         if phrase in p.ROWS_ONLY and not table.of_people:
             continue
-        if phrase == ("location",) and kind is Kind.TEXT and not table.of_people:
-            continue  # where it happened, in words; as a point it is where somebody was
+        if phrase == ("location",) and kind is Kind.TEXT and not (table.of_people and parts == phrase):
+            continue  # where it happened or one works, in words; as a point it is where somebody was
         if holds(kind, label, phrase):
             because = "its whole name says so" + (", in a table about people" if needs_person else "")
             basis = "table" if needs_person else "name"
@@ -204,7 +209,9 @@ def _by_whole_name(parts: Words, kind: Kind, table: Table) -> Sensitivity | None
 def _strip(parts: Words) -> Words:
     """Drop whose it is in front, and words that change nothing behind."""
     start, end = 0, len(parts)
-    while start < end - 1 and (parts[start] in w.PERSON or parts[start] in p.TAIL):
+    while start < end - 1 and (
+        parts[start] in w.PERSON or parts[start] in p.TAIL or (start and parts[start].isdigit())
+    ):
         start += 1
     while end - 1 > start and (parts[end - 1] in p.TAIL or parts[end - 1].isdigit()):
         end -= 1
@@ -246,6 +253,9 @@ def _by_table_and_name(parts: Words, kind: Kind, table: Table) -> Sensitivity | 
     ):
         because = "its table is of what patients have"
         return Sensitivity(label="HEALTH", confidence=0.6, because=because, basis="table")
+    if kind is Kind.GEO and table.of_people:
+        because = "a place in a table of people"
+        return Sensitivity(label="LOCATION_COORDINATES", confidence=0.6, because=because, basis="table")
     if parts[0] not in _GENERIC:
         return None
     joined = table.words + (parts[1:] if parts[0] == table.words[-1] else parts)

@@ -6,7 +6,7 @@ statement needs one of them, in words, or "".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -52,7 +52,11 @@ def names_in(stmt: Node, entries: Sequence[Entry]) -> frozenset[str] | None:
 
     A column whose name stands nowhere is not read, and a role may have no right to read it.
     """
-    aliases = {entry.alias for entry in entries}
+    joins = [join["alias"] for join in nodes(stmt, "JoinExpr") if "alias" in join]
+    if any(alias.get("colnames") for alias in (*joins, *(entry.node.get("alias", {}) for entry in entries))):
+        return None
+    rows = {entry.alias for entry in entries} | {alias.get("aliasname", "") for alias in joins}
+    of_others = _stars_of_others(stmt, entries, rows)
     found: set[str] = set()
     stack: list[Any] = [stmt]
     while stack:
@@ -60,14 +64,31 @@ def names_in(stmt: Node, entries: Sequence[Entry]) -> frozenset[str] | None:
         if type(current) is list:
             stack.extend(current)
         elif type(current) is dict:
-            if "A_Star" in current or current.get("isNatural") or current.get("colnames"):
+            if id(current) in of_others:
+                continue
+            if "A_Star" in current or current.get("isNatural"):
                 return None
             fields = strings(current.get("ColumnRef", {}).get("fields"))
-            if len(fields) == 1 and fields[0] in aliases:
+            if len(fields) == 1 and fields[0] in rows:
                 return None
             found.add(current.get("String", {}).get("sval", ""))
             stack.extend(current.values())
     return frozenset(found)
+
+
+def _stars_of_others(stmt: Node, entries: Sequence[Entry], rows: Collection[str]) -> set[int]:
+    """Return which of the ``*`` in select lists, by identity, stand for columns of none of ``entries``."""
+    replaced = {id(entry.node) for entry in entries}
+    found: set[int] = set()
+    for query in nodes(stmt, "SelectStmt"):
+        among = any(id(node) in replaced for node, _ in from_clause(query))
+        for target in query.get("targetList", ()):
+            value = target.get("ResTarget", {}).get("val", {})
+            fields = value.get("ColumnRef", {}).get("fields", ())
+            owner = strings(fields)[-1:]
+            if fields and "A_Star" in fields[-1] and not (owner[0] in rows if owner else among):
+                found.add(id(value))
+    return found
 
 
 def current_query(stmt: Node) -> str:
@@ -90,37 +111,75 @@ def system_column(stmt: Node, entries: Sequence[Entry]) -> str:
 
 def whole_row(stmt: Node, entries: Sequence[Entry], catalog: Catalog, session: Session) -> str:
     """Say that a row is handed on whole, as a value of the table's own type."""
-    found = {entry.alias: entry for entry in entries}
-    for target in nodes(stmt, "ResTarget"):
-        entry = _row_of(target.get("val", {}), found)
-        if entry is not None:
-            return f"{entry.alias} would be a row without a type of its own"
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(entry.alias, []).append(entry)
     for node in nodes(stmt, "ColumnRef"):
         names = strings(node.get("fields"))
-        entry = found.get(names[-2]) if len(names) > 1 else None
-        if entry is not None and names[-1] not in entry.names and names[-1] not in SYSTEM_COLUMNS:
-            return f"{names[-2]}.{names[-1]} calls a function with a row of {entry.relation}"
-    for call in nodes(stmt, "FuncCall"):
-        entry = next((e for a in call.get("args", ()) if (e := _row_of(a, found)) is not None), None)
-        if entry is not None and not _takes_any_row(call, catalog, session):
-            name = ".".join(strings(call.get("funcname")))
-            return f"{name}() is given a row of {entry.relation}, which would have no type of its own"
+        if len(names) < 2 or len(names) < len(node.get("fields", ())) or names[-1] in SYSTEM_COLUMNS:
+            continue
+        owners = [e for e in found.get(names[-2], ()) if len(names) == 2 or e.relation.schema == names[-3]]
+        if owners and all(names[-1] not in entry.names for entry in owners):
+            return f"{names[-2]}.{names[-1]} calls a function with a row of {owners[0].relation}"
+    stack: list[tuple[Any, bool]] = [(stmt, False)]
+    while stack:
+        current, fine = stack.pop()
+        if type(current) is list:
+            stack.extend((item, fine) for item in current)
+        elif type(current) is dict:
+            row = None if fine else _row_of(current, found)
+            if row is not None:
+                return f"{row.alias} would be a row without a type of its own"
+            for tag, value in current.items():
+                if tag == "FuncCall" and (why := _given_row(value, found, catalog, session)):
+                    return why
+                stack.append((value, _looks_into_rows(tag, value, fine)))
     return ""
 
 
-def _row_of(value: Node, entries: Mapping[str, Entry]) -> Entry | None:
+# Where a row is only looked into, so that its type does not matter. Of other expressions it is the result.
+_LOOKS_INTO_ROWS = frozenset(
+    {
+        "A_Expr", "A_Indirection", "BooleanTest", "FuncCall", "JsonArrayConstructor", "JsonObjectConstructor",
+        "JsonValueExpr", "NullTest", "SortBy", "TypeCast", "XmlExpr",
+        "distinctClause", "groupClause", "partitionClause", "testexpr",
+    }
+)  # fmt: skip
+_AS_AROUND = frozenset({"GroupingSet", "JsonAggConstructor", "JsonKeyValue", "List", "NamedArgExpr"})
+
+
+def _looks_into_rows(tag: str, value: Any, around: bool) -> bool:
+    """Return whether whole rows may stand in ``value``: the node ``tag``, or a field of one called so."""
+    if tag == "A_Expr":
+        return bool(value.get("kind") != "AEXPR_NULLIF")
+    if tag in _LOOKS_INTO_ROWS:
+        return True
+    return around and (tag in _AS_AROUND or tag[:1].islower())  # tags of nodes begin with a capital
+
+
+def _given_row(call: Node, entries: Mapping[str, Sequence[Entry]], catalog: Catalog, session: Session) -> str:
+    """Say that a function is given a row whose type it would return or look at."""
+    entry = next((e for a in call.get("args", ()) if (e := _row_of(a, entries)) is not None), None)
+    if entry is None or _takes_any_row(call, catalog, session):
+        return ""
+    name = ".".join(strings(call.get("funcname")))
+    return f"{name}() is given a row of {entry.relation}, which would have no type of its own"
+
+
+def _row_of(value: Node, entries: Mapping[str, Sequence[Entry]]) -> Entry | None:
     """Return the entry that ``value`` is a whole-row reference to; a column of that name comes first."""
     fields = value.get("ColumnRef", {}).get("fields", ())
     names = strings(fields)
     if len(fields) != 1 or not names:
         return None
-    entry = entries.get(names[0])
-    return entry if entry is not None and names[0] not in entry.names else None
+    return next((e for e in entries.get(names[0], ()) if names[0] not in e.names), None)
 
 
 def _takes_any_row(call: Node, catalog: Catalog, session: Session) -> bool:
     """Return whether a call is of PostgreSQL's own functions alone, and its result has one known type."""
     names = strings(call.get("funcname"))
+    if names[-1] == "pg_typeof":
+        return False
     found = list(catalog.candidates(names[-2] if len(names) > 1 else None, names[-1], session))
     return bool(found) and all(
         f.schema == "pg_catalog" and (type_ := catalog.types.get(f.returns)) is not None and type_.kind != "p"
@@ -133,14 +192,15 @@ def depends_on_key(stmt: Node, entries: Sequence[Entry], catalog: Catalog, sessi
     for query in nodes(stmt, "SelectStmt"):
         if "groupClause" not in query:
             continue
-        level = {id(node) for node in _from(query)}
+        level = {id(node): {*joins, _called(node)} for node, joins in from_clause(query)}
         for entry in entries:
-            if id(entry.node) not in level:
+            called = level.get(id(entry.node))
+            if called is None:
                 continue
-            keys = _grouped(query, entry)
+            keys = _grouped(query, entry, called)
             if not any(key and key <= keys for key in _primary_keys(entry)):
                 continue
-            loose = [n for n in _ungrouped(query, entry, catalog, session) if n not in keys]
+            loose = [n for n in _ungrouped(query, entry, called, catalog, session) if n not in keys]
             if loose:
                 listed = ", ".join(f"{entry.alias}.{n}" for n in dict.fromkeys(loose[:_MAX_COLUMNS_NAMED]))
                 return (
@@ -150,15 +210,22 @@ def depends_on_key(stmt: Node, entries: Sequence[Entry], catalog: Catalog, sessi
     return ""
 
 
-def _from(query: Node) -> Iterator[Node]:
-    """Yield the relations in FROM of this very level."""
-    stack = list(query.get("fromClause", ()))
+def from_clause(query: Node) -> Iterator[tuple[Node, tuple[str, ...]]]:
+    """Yield the relations in FROM of this very level, and what joins around them are called."""
+    stack: list[tuple[Node, tuple[str, ...]]] = [(item, ()) for item in query.get("fromClause", ())]
     while stack:
-        for tag, value in stack.pop().items():
+        item, joins = stack.pop()
+        for tag, value in item.items():
             if tag == "RangeVar":
-                yield value
+                yield value, joins
             elif tag == "JoinExpr":
-                stack += [value.get("larg", {}), value.get("rarg", {})]
+                around = (value["alias"].get("aliasname", ""), *joins) if "alias" in value else joins
+                stack += [(value.get("larg", {}), around), (value.get("rarg", {}), around)]
+
+
+def _called(node: Node) -> str:
+    name: str = node.get("alias", {}).get("aliasname") or node.get("relname", "")
+    return name
 
 
 def _primary_keys(entry: Entry) -> Iterator[set[str]]:
@@ -168,8 +235,8 @@ def _primary_keys(entry: Entry) -> Iterator[set[str]]:
             yield {by_number.get(number, "") for number in constraint.columns}
 
 
-def _grouped(query: Node, entry: Entry) -> set[str]:
-    """Return the columns of ``entry`` that are keys of GROUP BY."""
+def _grouped(query: Node, entry: Entry, called: Collection[str]) -> set[str]:
+    """Return the columns of ``entry``, which goes by the names ``called``, that are keys of GROUP BY."""
     targets = [t.get("ResTarget", {}) for t in query.get("targetList", ())]
     found: set[str] = set()
     stack = list(query["groupClause"])
@@ -185,15 +252,18 @@ def _grouped(query: Node, entry: Entry) -> set[str]:
         if len(names) == 1 and names[0] not in entry.names:
             named: Node = next((t.get("val", {}) for t in targets if t.get("name") == names[0]), {})
             names = strings(named.get("ColumnRef", {}).get("fields"))
-        if names and (len(names) == 1 or names[-2] == entry.alias) and names[-1] in entry.names:
+        if names and (len(names) == 1 or names[-2] in called) and names[-1] in entry.names:
             found.add(names[-1])
     return found
 
 
-def _ungrouped(query: Node, entry: Entry, catalog: Catalog, session: Session) -> Iterator[str]:
+def _ungrouped(
+    query: Node, entry: Entry, called: Collection[str], catalog: Catalog, session: Session
+) -> Iterator[str]:
     """Yield the columns of ``entry`` that are looked at beside GROUP BY, outside of aggregates."""
-    parts = ("targetList", "havingClause", "sortClause", "distinctClause", "windowClause")
+    parts = ("targetList", "havingClause", "windowClause")
     stack: list[tuple[Any, bool]] = [(query.get(part), False) for part in parts]
+    stack += [(key, False) for key in _keys_of_their_own(query)]
     while stack:
         current, inside = stack.pop()
         if type(current) is list:
@@ -201,25 +271,35 @@ def _ungrouped(query: Node, entry: Entry, catalog: Catalog, session: Session) ->
         elif type(current) is dict:
             for tag, value in current.items():
                 if tag == "ColumnRef":
-                    yield from _referred(value, entry, inside)
+                    yield from _referred(value, entry, called, inside)
                 elif tag != "FuncCall" or "over" in value or not _aggregates(value, catalog, session):
                     stack.append((value, inside or tag == "SubLink"))
 
 
-def _referred(node: Node, entry: Entry, inside: bool) -> Iterator[str]:
+def _keys_of_their_own(query: Node) -> Iterator[Any]:
+    """Yield the keys of ORDER BY and DISTINCT ON that are not the name of a selected column."""
+    named = {t.get("ResTarget", {}).get("name") for t in query.get("targetList", ())}
+    for key in (*query.get("sortClause", ()), *query.get("distinctClause", ())):
+        value = key.get("SortBy", {}).get("node", key)
+        fields = value.get("ColumnRef", {}).get("fields", ())
+        if len(fields) != 1 or strings(fields)[:1] not in [(name,) for name in named]:
+            yield value
+
+
+def _referred(node: Node, entry: Entry, called: Collection[str], inside: bool) -> Iterator[str]:
     fields = node.get("fields", ())
     names = strings(fields)
     star = len(names) < len(fields)
     owner = names[-1:] if star else names[-2:-1]
     if star:
-        if not owner or owner[0] == entry.alias:
+        if not owner or owner[0] in called:
             yield from entry.names
     elif owner:
-        if owner[0] == entry.alias:
+        if owner[0] in called and names[-1] in entry.names:
             yield names[-1]
     elif not inside and names[0] in entry.names:
         yield names[0]
-    elif names[0] == entry.alias:
+    elif names[0] in called:
         yield from entry.names
 
 

@@ -95,7 +95,7 @@ def passes(scheme: Scheme, value: str) -> bool:
     if scheme.shape.fullmatch(value) is None:
         return False
     try:
-        return bool(_module(scheme.module).is_valid(value))
+        return bool(library(scheme.module).is_valid(value))
     except Exception:  # whatever a rule of python-stdnum trips over is no number of its scheme
         return False
 
@@ -107,5 +107,6 @@ def possible(values: Iterable[str]) -> tuple[Scheme, ...]:
 
 
 @cache
-def _module(name: str) -> Any:
+def library(name: str) -> Any:
+    """Return a module of python-stdnum, loaded when the first value has its shape: it reads lists."""
     return import_module(f"stdnum.{name}")

@@ -369,7 +369,7 @@ TAIL: Final = words(
         netta neta nette liquida mensuel mensuelle mensual mensile annuel annua anual netto neto
         liquido net gross
         base amount betrag montant importe kwota monthly annual yearly hourly html day month year
-        date key secret token hint
+        date key secret token hint blob binary
     """
 )
 # What makes the column about something else: a fact about the thing, not the thing.
@@ -397,7 +397,8 @@ VETO_HEAD: Final[dict[str, frozenset[str]]] = {
     """),
     "STREET_ADDRESS": words("""
         ip mac web url email e mail wallet contract memory bus host node server network remote site email
-        broker peer bind listen socket hardware bluetooth register store warehouse base
+        broker peer bind listen socket smtp imap pop ftp http proxy gateway
+        relay dns vpn redis hardware bluetooth register store warehouse base
     """),
     "POSTAL_CODE": words("file archive"),
     "HEALTH": words("system server service device network job node cluster"),
@@ -426,7 +427,7 @@ HARMLESS: Final = frozenset(
             appeal, address book, card layout, phone model, portable document, age group, page, age
             restriction, minimum age, min age, max age, token limit, token bucket, cookie policy, cookie
             consent, cookie banner, mail server, mail host, mail queue, mail port, phone brand, zip file,
-            zip size, first published name, bonus point
+            zip size, first published name, bonus point, third party
         """
     )
 )

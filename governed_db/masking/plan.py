@@ -17,6 +17,7 @@ from governed_db.catalog.model import Catalog, Relation
 from governed_db.catalog.scope import SYSTEM_COLUMNS
 from governed_db.catalog.views import closure, is_view, unchanged, view_facts
 from governed_db.masking.expected import given, overwritten, slots_of
+from governed_db.masking.literals import LENGTHS
 from governed_db.masking.model import (
     ANYTHING,
     REDACTED,
@@ -363,21 +364,35 @@ class _Teller:
         return f"{relation}.{column}"
 
     def max_length(self, source: Source) -> int:
-        """Return how many characters a varchar(n) or char(n) holds, 0 for any number and for other types."""
-        relation = self.catalog.relations.get(source.relation)
-        columns = relation.columns if relation is not None else ()
-        modifier = next((c.type_modifier for c in columns if c.number == source.column), -1)
+        """Return how many characters a column holds, or an element where it is an array of such.
+
+        0 stands for any number, and for types that hold no text.
+        """
+        oid, modifier = self._base(source)
+        if oid in LENGTHS:
+            return LENGTHS[oid]
         # varchar and bpchar keep the length plus four bytes of header in it (PostgreSQL's varchar.c).
-        return modifier - 4 if modifier > 4 and self.type_oid(source) in (1042, 1043) else 0
+        return modifier - 4 if modifier > 4 and oid in _WITH_LENGTH else 0
 
     def type_oid(self, source: Source) -> int:
         """Return the type of a column, the base type of a domain; 0 where it is not known."""
+        return self._base(source)[0]
+
+    def _base(self, source: Source) -> tuple[int, int]:
+        """Return the type and the modifier of a column, of a domain those it is over."""
         relation = self.catalog.relations.get(source.relation)
         columns = relation.columns if relation is not None else ()
-        oid = next((c.type_oid for c in columns if c.number == source.column), 0)
+        column = next((c for c in columns if c.number == source.column), None)
+        if column is None:
+            return 0, -1
+        oid, modifier = column.type_oid, column.type_modifier
         for _ in range(32):  # domains over domains
             type_ = self.catalog.types.get(oid)
             if type_ is None or type_.kind != "d":
                 break
-            oid = type_.base
-        return oid
+            oid, modifier = type_.base, type_.modifier
+        return oid, modifier
+
+
+_WITH_LENGTH = frozenset({1042, 1043, 1014, 1015})
+"""bpchar and varchar, and the arrays of them."""

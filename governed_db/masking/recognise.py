@@ -7,10 +7,12 @@ pseudonym               ``psn_EMAIL_ADDRESS_1_`` and 24 hexadecimal digits; ``ps
                         where the label does not fit
 pseudonym of a uuid     a uuid of version 8 whose last 32 bits are a checksum of the others
 token                   ``tok_EMAIL_ADDRESS_1_`` and 32 or more hexadecimal digits
+cut                     a pseudonym or token of a known label with fewer digits
 partial                 ``***@example.com``, ``****1234``
 ======================  ==============================================================================
 
-The number is the version of the key. Letters may be of either case: mail addresses are often folded.
+The number is the version of the key. Letters may be of either case: mail addresses are often folded. A value
+may be bytea as PostgreSQL writes it, in hexadecimal.
 All other masks (0, dates, NULL, fakes, initials, ...) are values like any other and cannot be recognised.
 """
 
@@ -49,14 +51,15 @@ LEAST_DIGITS: Final = 14
 
 _KNOWN: Final = frozenset(LABELS) | {ANYTHING}
 _VERSION: Final = r"[1-9][0-9]{0,5}"
-_LABEL: Final = r"[A-Z][A-Z0-9_]*"
-_BEFORE: Final = r"(?<![A-Za-z0-9])"
+_LABEL: Final = r"[A-Z][A-Z0-9_]{0,99}"  # bounded, so that a search takes linear time
 _KEYED: Final = re.compile(
-    rf"{_BEFORE}(?:psn_(?P<of>{_LABEL})_{_VERSION}_[0-9a-f]{{{DIGITS}}}(?![0-9a-z])"
-    rf"|psn_{_VERSION}_[0-9a-f]{{{LEAST_DIGITS},{DIGITS}}}(?![0-9a-z])"
-    rf"|tok_(?P<token>{_LABEL})_{_VERSION}_[0-9a-f]{{32,}})",
+    rf"psn_(?P<of>{_LABEL})_{_VERSION}_[0-9a-f]{{{DIGITS}}}"
+    rf"|psn_{_VERSION}_[0-9a-f]{{{LEAST_DIGITS},{DIGITS}}}"
+    rf"|tok_(?P<token>{_LABEL})_{_VERSION}_[0-9a-f]{{32,}}",
     re.IGNORECASE,
 )
+_CUT: Final = re.compile(rf"(?P<kind>psn|tok)_(?P<of>{_LABEL})_{_VERSION}_[0-9a-f]*", re.IGNORECASE)
+_HEX: Final = re.compile(r"\\x((?:[0-9a-f]{2})+)", re.IGNORECASE)
 _MARK: Final = re.compile(rf"\[(?:({_LABEL})|KEY [1-9][0-9]*)\]", re.IGNORECASE)
 _UUID: Final = re.compile(
     r"(?<![0-9a-f])[0-9a-f]{8}-?[0-9a-f]{4}-?8[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}(?![0-9a-f])",
@@ -73,7 +76,7 @@ def recognise(text: str, labels: AbstractSet[str] = _KNOWN) -> Recognised | None
         text: a value.
         labels: what may stand in a redaction mark; others, like ``[INFO]``, are ordinary text.
     """
-    text = text.strip()
+    text = _unfolded(text).strip()
     if len(text) < len(_SHORT):
         return None
     if text[0] == "[":
@@ -84,6 +87,8 @@ def recognise(text: str, labels: AbstractSet[str] = _KNOWN) -> Recognised | None
         return Recognised(PARTIAL, "") if _PARTIAL.fullmatch(text) else None
     if (found := _KEYED.fullmatch(text)) is not None:
         return _keyed(found)
+    if (found := _CUT.fullmatch(text)) is not None:
+        return _cut(found, labels)
     bare = text.strip("{}") if len(text) <= 38 else text  # PostgreSQL reads a uuid in braces as well
     if _UUID.fullmatch(bare) and carries_checksum(uuid.UUID(bare)):
         return Recognised(PSEUDONYM, "")
@@ -95,11 +100,15 @@ def contains(text: str, labels: AbstractSet[str] = _KNOWN) -> Recognised | None:
 
     Partial masks are recognised as whole values only: inside of a text, ``****1234`` is how people write.
     """
+    text = _unfolded(text)
     whole = recognise(text, labels)
     if whole is not None:
         return whole
     if (found := _KEYED.search(text)) is not None:
         return _keyed(found)
+    for each in _CUT.finditer(text):
+        if (part := _cut(each, labels)) is not None:
+            return part
     for each in _MARK.finditer(text):
         if (mark := _marked(each, labels)) is not None:
             return mark
@@ -137,6 +146,26 @@ def carries_checksum(value: uuid.UUID) -> bool:
 def _checksum(bits: int) -> int:
     made = hashlib.blake2s(bits.to_bytes(12, "big"), digest_size=4, person=b"gdb uuid")
     return int.from_bytes(made.digest(), "big")
+
+
+def stub(text: str) -> bool:
+    """Return whether ``text`` is what :func:`fitting` leaves of a mark where not even ``[*]`` fits.
+
+    That is how people write too, so that it says something only of a value that goes into a masked column.
+    """
+    text = text.strip()
+    return 0 < len(text) < len(_SHORT) and not text.strip("*")
+
+
+def _unfolded(text: str) -> str:
+    found = _HEX.fullmatch(text.strip()) if "\\x" in text[:8] else None
+    return text if found is None else bytes.fromhex(found[1]).decode("latin-1")
+
+
+def _cut(found: re.Match[str], labels: AbstractSet[str]) -> Recognised | None:
+    label = found["of"].upper()
+    kind = TOKEN if found["kind"].lower() == "tok" else PSEUDONYM
+    return Recognised(kind, label) if label in labels else None
 
 
 def _keyed(found: re.Match[str]) -> Recognised:

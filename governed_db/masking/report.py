@@ -128,6 +128,8 @@ def _change(path: Path, old: Entry | None, new: Entry | None) -> Change | None:
             else f"it was of a {old.of} and is of a {new.of}"
         )
         void = ", so the rejection no longer holds" if old.decided == REJECTED else ""
+        if old.label != new.label and (old.label or old.decided == AUTO):
+            what += f", and it was {_called(old)} and is {_called(new)}"
         return Change(path=path, kind=Kind.TYPE, said=what + void, before=old, after=new)
     if old.label != new.label and (old.label or old.decided == AUTO):
         said = f"it was {_called(old)} and is {_called(new)}" + (f": {new.because}" if new.because else "")

@@ -65,6 +65,8 @@ def matches(parts: Words) -> tuple[Match, ...]:
 
 def _in_place(parts: Words, start: int, end: int, label: str) -> Match | None:
     head, tail = parts[:start], parts[end:]
+    if tail[-2:] == ("source", "value"):  # as the system before had it: race_source_value
+        tail = tail[:-2]
     if head and head[0] in p.VETO_FIRST and label not in CODED:  # is_pregnant says it
         return None
     vetoes = p.VETO_TAIL - _VALUES if label in CODED else p.VETO_TAIL

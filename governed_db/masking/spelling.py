@@ -82,6 +82,12 @@ _ORDINARY: Final = words("""
     switch symbol system table target tariff templ tender term terminal test theme thread ticket title topic
     total tower track trade train transit trans treat trial trigger truck trust twitch unique unit
     update upper
+    subscribe prescribe disco behind bless caused conditioner dated employ guard insta invalid
+    medici minus psycho quest recap reddit
+    serve sever strip stripe syndicate where whereas historian
+    transparent lieutenant nobody pinpoint keynote notebook bloodline bloodstream footnote banknote
+    chattel guidepost bookplate faceplate doorplate mainstreet postcard greenhouse lighthouse courthouse
+    townhouse transnational racecourse housewife autopilot headmaster postmaster gamergate licensee
     usage user valid value variant vehicle vector vendor vendo verif version video visit visual voice volum
     volunt voter wallet warning watch weight wheel whole width window wireless worker world write
 """)
@@ -120,6 +126,10 @@ _WHOLE: Final = _KNOWN - frozenset(
     word for word in _PHRASE_WORDS if len(word) < _PART and word not in _SHORT_PARTS
 )
 _BEGINNINGS: Final = tuple(sorted(word for word in _PHRASE_WORDS if len(word) > _CUT + 1))
+_GLUED_FIRST: Final = {
+    "".join(phrase): len(phrase[0]) for phrase in PHRASES if len(phrase) > 1 and ("".join(phrase),) in PHRASES
+}
+"""How long the first word is of what is glued from several: "serve" does not begin a "serverkey"."""
 
 
 @lru_cache(maxsize=16384)
@@ -137,7 +147,7 @@ def spelt(parts: Words) -> Words:
     for part in parts:
         found.extend((part,) if part in _KNOWN or part.isdigit() else _word(part))
     for index, part in enumerate(found):
-        if part not in _KNOWN and len(options := _BONES.get(_bones(part), ())) > 1:
+        if part not in _KNOWN and len(options := _shortened(part)) > 1:
             found[index] = _beside(found, index, options)
     return tight(tuple(found))
 
@@ -147,7 +157,7 @@ def _word(part: str) -> Sequence[str]:
         # Inside of a word alone: "revenue" ends in no umlaut, nor does any German word.
         if (folded := part[:-1].replace(spelt_out, letter) + part[-1:]) != part and folded in _KNOWN:
             return (folded,)
-    options = _BONES.get(_bones(part), ())
+    options = _shortened(part)
     if len(options) == 1:
         return options
     if options or not part.isascii():
@@ -164,6 +174,16 @@ def _word(part: str) -> Sequence[str]:
     if len(part) >= _CUT and (whole := _completed(part)):
         return (whole,)
     return (part,)
+
+
+def _shortened(part: str) -> tuple[str, ...]:
+    """Return the words that ``part`` leaves letters out of: "gendr" is gender, "frost" is not first."""
+    return tuple(word for word in _BONES.get(_bones(part), ()) if _leaves_out(part, word))
+
+
+def _leaves_out(part: str, word: str) -> bool:
+    letters = iter(word)
+    return all(letter in letters for letter in part)
 
 
 def _bones(part: str) -> str:
@@ -196,6 +216,8 @@ def _split(part: str) -> Words | None:
             if end not in best or len(before) + 1 < len(best[end]):
                 best[end] = (*before, word)
     found = best.get(len(part))
+    if found is not None and found[-1] == "ship":
+        return None  # leadership, scholarship: what English makes of a person is none
     return found if found is not None and len(found) > 1 else None
 
 
@@ -219,7 +241,7 @@ def _completed(part: str) -> str | None:
     for word in islice(_BEGINNINGS, bisect_left(_BEGINNINGS, part), None):
         if not word.startswith(part):
             break
-        if len(part) * 2 >= len(word) - 1:
+        if len(part) * 2 >= len(word) - 1 and len(part) > _GLUED_FIRST.get(word, 0) + 1:
             found.append(word)
     if not found:
         return None

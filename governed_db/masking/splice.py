@@ -25,6 +25,7 @@ from governed_db.masking.meaning import (
     Node,
     current_query,
     depends_on_key,
+    from_clause,
     names_in,
     nodes,
     system_column,
@@ -181,12 +182,25 @@ def _entry(relation: Relation, node: Node) -> Entry:
 def _check_meaning(stmt: Node, entries: Sequence[Entry], catalog: Catalog, session: Session) -> None:
     because = (
         current_query(stmt)
+        or _same_name(stmt, entries)
         or system_column(stmt, entries)
         or whole_row(stmt, entries, catalog, session)
         or depends_on_key(stmt, entries, catalog, session)
     )
     if because:
         raise Unspliceable(because)
+
+
+def _same_name(stmt: Node, entries: Sequence[Entry]) -> str:
+    """Say that a table stands beside one of the same name, and only their schemas tell them apart."""
+    replaced = {id(entry.node) for entry in entries if not entry.node.get("alias")}
+    for query in nodes(stmt, "SelectStmt"):
+        bare = [node for node, _ in from_clause(query) if not node.get("alias")]
+        names = [node.get("relname", "") for node in bare]
+        for node, name in zip(bare, names, strict=True):
+            if id(node) in replaced and names.count(name) > 1:
+                return f"two entries of FROM are called {name} in different schemas; give them aliases"
+    return ""
 
 
 def _qualified(stmt: Node, entries: Sequence[Entry]) -> Iterator[Node]:

@@ -32,7 +32,8 @@ WORLD: Final[dict[str, str]] = {
         tlf nr, telefonnummer, mobilnummer, matkapuhelin, puhelin, puhelinnumero, cep telefonu, telefone,
         phone num, ph number, mob number, mob ph, ph, ph number day, mobile num, tele number,
         contact phone, day phone, evening
-        phone, calling party, called party, a number party, msisdn a, msisdn b, caller id, dialed digit
+        phone, calling party, called party, a number party, msisdn a, msisdn b, caller id, dialed digit,
+        telnr, telf 1, telf 2, telfx
     """,
     "FIRST_NAME": """
         vornamen, rufname, zweitname,
@@ -69,7 +70,9 @@ WORLD: Final[dict[str, str]] = {
         imie nazwisko, osoba kontaktowa, nazwisko imie, odbiorca, posiadacz, imie ojca, imie matki,
         fullt navn, alias name, known as, aka, alternate name, display name person, nm holder, emergency
         contact, name holder, embossed name, name card, person contacted, attn, attention
-        to, legal representative, father name, mother name, spouse name, guardian name, contact person
+        to, legal representative, father name, mother name, spouse name, guardian name, contact person,
+        registered to, licensed to, issued to,
+        signed by, invnam
     """,
     "STREET_ADDRESS": """
         strassenname, hausnr, apartado, apdo, apartado postal, apdo correos, hausnummer,
@@ -87,12 +90,14 @@ WORLD: Final[dict[str, str]] = {
         gate adresse, gateadresse, gatuadress, adress, katuosoite, osoite, adres satiri, po box, pobox,
         address ln, addr ln, adr line, mailing addr, res addr, home addr, house number, building number,
         apt number, flat number, premise, suburb address, add 1, add 2, addressline, street line,
-        street 1, street 2
+        street 1, street 2,
+        stras
     """,
     "POSTAL_CODE": """
         postleitzahl, plz ort, code post, cod postal, cp postal, cod cap, codigo cep, codigo postal, kod
         poczt, kod pocztowy, postnr, postnummer, postinumero, posta kodu, pincode, pin code postal, eircode,
-        zip 5, zip 4, zip plus 4, zip cd, postal cd, post cd, pcode
+        zip 5, zip 4, zip plus 4, zip cd, postal cd, post cd, pcode,
+        pstlz
     """,
     "DATE_OF_BIRTH": """
         geb, geb datum, ddn, naissance, nascimento, nacimiento, nascita, geburtsdat, geburts datum,
@@ -104,14 +109,17 @@ WORLD: Final[dict[str, str]] = {
         geb datum, geboortedat, geboortejaar, geboren,
         data ur, data urodz, data urodzenia, rok urodzenia,
         fodselsdato, fodselsdag, fodelsedatum, syntymaaika, dogum tarihi, datum narozeni,
-        birth dt, brth dt, bday, b day, d o b, dtbirth, birthdt, date birth, birth
+        birth dt, brth dt, bday, b day, d o b, dtbirth, birthdt, date birth, birth,
+        gbdat, gbjhr,
+        birth datetime, birth timestamp, birth dttm, birth time, brthdtc, brthdat
     """,
     "DATE_OF_DEATH": """
         date of death, death date, deceased date, deceased on, deceased at, date deceased, died on, dod,
         date died, fecha muerte, todestag, date mort, sterbedatum, todesdatum, date deces, deces,
         fecha defuncion, fecha fallecimiento,
         defuncion, data obito, dt obito, obito, falecimento, data decesso, decesso, overlijdensdatum,
-        overleden, data zgonu, zgon
+        overleden, data zgonu, zgon,
+        dthdtc, dthdat, death datetime, death timestamp
     """,
     "PLACE_OF_BIRTH": """
         geburtsland, geb ort, gebort, commune naissance, dept naissance, departement naissance, pays
@@ -120,7 +128,8 @@ WORLD: Final[dict[str, str]] = {
         pais
         nascimento, municipio nascimento, cidade nascimento, provincia nascita, stato nascita, paese nascita,
         geboorteland, geboortestad, miejsce urodzenia, birth country, birth state, country of birth, state
-        of birth, town of birth, fodested, fodelseort
+        of birth, town of birth, fodested, fodelseort,
+        gbort, gblnd
     """,
     "CREDIT_CARD_NUMBER": """
         kartennr, kreditkartennr, kk number, num carte, num carte bancaire, number carte, number tarjeta,
@@ -137,7 +146,8 @@ WORLD: Final[dict[str, str]] = {
         exp mm, exp yy, exp yyyy, exp mo, exp yr, expiry mm, expiry yy, card exp date, card expires, card
         expiry date, cc expiration, cc exp date, cc exp month, cc exp year, expiration carte, vencimiento
         tarjeta, fecha vencimiento tarjeta, validade cartao, scadenza carta, vervaldatum kaart, data waznosci
-        karty, gultig bis karte
+        karty, gultig bis karte,
+        exp mmyy, expiry mmyy, mmyy, exp mm yy, expiry mm yy, valid thru
     """,
     "IBAN_CODE": "iban number, iban code, code iban, international bank account",
     "SWIFT_CODE": "swift cd, bic swift, code swift, code bic, codigo swift, codice bic, swift address",
@@ -154,7 +164,8 @@ WORLD: Final[dict[str, str]] = {
         number, bank acc,
         account nbr, ac number, acnt number, acct nbr, deposit account, checking account, savings account,
         dda number, provident fund account, account hash, beneficiary account, debtor account, creditor
-        account, payout account, refund account, payee account, iban account, sepa mandate, mandate reference
+        account, payout account, refund account, payee account, iban account, sepa mandate, mandate reference,
+        bankn
     """,
     "BANK_ROUTING_NUMBER": """
         bankleitzahl, code banque, code guichet, entidad bancaria sucursal, codice abi, codice cab, abi cab,
@@ -189,7 +200,8 @@ WORLD: Final[dict[str, str]] = {
         number, alien registration, a number alien, green card, uscis, fbi number, state id number, inmate
         number, booking number inmate, military id, dod id, service number military, provider npi, npi
         number, npi, prescriber dea, dea registration, dea, upin, bar number, license number professional,
-        medical license, professional license
+        medical license, professional license,
+        known traveller number
     """,
     "TAX_ID": """
         steuernr, steuer number, steuer idnr, steuer identnr, steueridnr, idnr, ust idnr, ustidnr, ust id nr,
@@ -205,7 +217,8 @@ WORLD: Final[dict[str, str]] = {
         cvr, orgnr, organisasjonsnummer, organisationsnummer, vkn, vergi number, tax number, tax nbr, tax id
         number, tax ident, tax ref, tax reference, utr, gstin, gst number, pan number, tan number, abn, tfn,
         tax file number, fein, federal id, vat reg, vat registration, vat code, vat num, taxvat, fiscal
-        code, fiscal number, tin number, w 9
+        code, fiscal number, tin number, w 9,
+        stcd 1, stcd 2, stceg
     """,
     "PASSPORT": """
         reisepassnr, passnr, pass number, num passeport, number passeport, num pasaporte, number pasaporte,
@@ -297,12 +310,20 @@ WORLD: Final[dict[str, str]] = {
         covid, covid status, test result, lab value, symptoms, complaint chief, chief complaint, visit
         reason, reason for visit, cause of death, weight kg patient, menstrual, lmp, gravida, drug use,
         alcohol use, tobacco use, tobacco, alcohol, surgical, surgical history, substance use,
-        insulin, medicines, sig code, med name, health detail, health info, health issue
+        insulin, medicines, sig code, med name, health detail, health info, health issue,
+        blood pressure, systolic, diastolic, systolic bp, diastolic bp, bp systolic, bp diastolic, heart rate,
+        resting heart rate, pulse rate, respiratory rate, respiration rate, body temperature, body temp,
+        oxygen saturation, spo 2, blood sugar, blood glucose, glucose level, cholesterol, hemoglobin,
+        haemoglobin, creatinine, accessibility need, accessibility requirement, accommodation need,
+        presion arterial, tension arterielle, pression arterielle, pressao arterial, pressione arteriosa,
+        blutdruck, herzfrequenz, bloeddruk, frecuencia cardiaca, frequence cardiaque, frequenza cardiaca,
+        registered disabled, disabled person, vulnerable customer, vulnerable person, vulnerable adult
     """,
     "GENDER": """
         geschl, anrede geschlecht, sex cd, sexe code, civ sexe, cod sexo, sexo code, sesso code, geschl
         code, gesl, plec, kjonn, sukupuoli, cinsiyet, pohlavi, gender cd, gender code, biological
-        sex, sex at birth, legal sex, preferred pronoun
+        sex, sex at birth, legal sex, preferred pronoun,
+        gesch
     """,
     "ETHNIC_GROUP": """
         ethnie, abstammung, origine ethnique, origen etnico, grupo etnico, pueblo indigena, raca cor, cor
@@ -312,7 +333,8 @@ WORLD: Final[dict[str, str]] = {
     "RELIGION": """
         konf, glaube, religionszugehorigkeit, kirchensteuer, confession religieuse, culte, religion creencia,
         credo, crenca, religione fede, geloofsovertuiging, godsdienst, kerkgenootschap, wyznanie, religia,
-        trossamfund, religious belief, religious affiliation, religious preference
+        trossamfund, religious belief, religious affiliation, religious preference,
+        konfe, kitxt
     """,
     "SEXUAL_ORIENTATION": """
         sexuelle orientierung, orientacion sexual, orientacao sexual, orientamento sessuale, seksuele
@@ -321,7 +343,8 @@ WORLD: Final[dict[str, str]] = {
     "POLITICAL_OPINION": """
         parteizugehorigkeit, parteimitglied, opinion politique, affiliation politique, filiacion politica,
         opinion politica, filiacao partidaria, appartenenza politica, politieke voorkeur, poglady polityczne,
-        political, party registered
+        political, party registered,
+        voter party, party preference, party voted, vote choice
     """,
     "TRADE_UNION": """
         gewerkschaftsmitglied, appartenance syndicale, afiliacion sindical, filiacao sindical, iscrizione
@@ -331,7 +354,8 @@ WORLD: Final[dict[str, str]] = {
         familienst, fam stand, zivilstand, sit fam, situation fam, situation matrimoniale, edo civil, est
         civil, est civ, stato civ, burg staat, burgerlijke stand, stan cyw, stan cywilny, sivilstand,
         civilstand, medeni durum, siviilisaaty, marital stat, marital cd, marriage status,
-        partnership status, verheiratet
+        partnership status, verheiratet,
+        famst, famdt
     """,
     "NATIONALITY": """
         staatsang, staatsangeh, staatsburgerschaft, nat code nationality, nationalite code,
@@ -339,7 +363,8 @@ WORLD: Final[dict[str, str]] = {
         nacion, naz cittadinanza, nationaliteit code,
         obywatelstwo, narodowosc, statsborgerskap, medborgarskap, kansalaisuus, uyruk, citizen of,
         citizenship status, country of citizenship, citizenship country, visa status, residency status,
-        immigration
+        immigration,
+        natio, nati 2, nati 3
     """,
     "INCOME": """
         bruttolohn, nettolohn, jahresgehalt, monatsgehalt, stundenlohn, stundensatz lohn,
@@ -370,7 +395,8 @@ WORLD: Final[dict[str, str]] = {
         fingerabdruck, empreinte digitale, empreinte biometrique, huella digital, huella dactilar, huella,
         impressao digital, biometria, impronta digitale, vingerafdruk, odcisk palca, fingerprint data,
         fingerprint hash, face template, face vector, facial template, iris code, palm print,
-        voice sample, voice template, dna, dna profile, signature image, retina, gait
+        voice sample, voice template, dna, dna profile, signature image, retina, gait,
+        signature image, sign image, sign img, signature img, signature scan, signature blob
     """,
     "PHOTO": """
         passfoto, lichtbild, photo identite, foto perfil, foto rosto, fototessera, pasfoto, zdjecie, mugshot,
@@ -383,7 +409,7 @@ WORLD: Final[dict[str, str]] = {
         standort gps, position gps, posicion gps, ubicacion gps, geolocalizacion, geolocalisation,
         geolocalizacao, geolocalizzazione, whereabouts, caller lat, caller lon, user lat, user lng, user lon,
         driver lat, driver lng, rider lat, rider lng, home geo, geo hash, geohash, geo point, last location,
-        last position, current position, live location, user location
+        last position, current position, home position, live location, user location
     """,
     "USERNAME": """
         benutzerkennung, nick, msn, anmeldename, nutzerkennung, kennung benutzer, identifiant
@@ -423,7 +449,8 @@ WORLD: Final[dict[str, str]] = {
         code, verification key, verification token, verify token, validation token, validation key, ticket
         granting, kerberos, code challenge, code verifier, device code, user code auth, einladungscode,
         aktivierungscode, jeton, jeton acces, cle activation, clave activacion, codigo activacion, codigo
-        verificacion, sitzungsschlussel, personal access token, registration token, api session
+        verificacion, sitzungsschlussel, personal access token, registration token, api session,
+        session ticket, auth ticket, login ticket, sso ticket
     """,
     "API_KEY": """
         api schlussel, cle api, clave api, chave api, chiave api, api sleutel, klucz api, key hash,
@@ -461,7 +488,9 @@ WORLD: Final[dict[str, str]] = {
         pin, login pin,
         pin salt, puk 1, puk 2, password hint, reset question, connection str, conn
         string, connection uri, database uri, db uri, credential json, service account json, sas token, config
-        secret, sealed secret, encrypted secret, challenge answer, hint answer, secret answer hash
+        secret, sealed secret, encrypted secret, challenge answer, hint answer, secret answer hash,
+        locker combination, lock combination, safe combination, locker code, lockbox code, lock box code,
+        keybox code, key box code
     """,
 }
 """By label, in addition to those of :data:`governed_db.masking.phrases.STRONG`."""

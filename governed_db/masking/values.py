@@ -11,7 +11,7 @@ from contextlib import suppress
 from psycopg.abc import Buffer
 
 # pg_type.dat
-_JSONB, _UUID = 3802, 2950
+_JSONB, _UUID, _UUIDS = 3802, 2950, 2951
 _ELEMENT = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^{}",\\]|\\.)+))\s*', re.DOTALL)
 _HEADER = struct.Struct("!iiI")
 _MAX_DIMENSIONS = 6  # MAXDIM of PostgreSQL's array.h
@@ -27,12 +27,19 @@ def text_of(value: Buffer, oid: int, binary: bool, encoding: str) -> str:
     raw = bytes(memoryview(value))
     if oid == _UUID and binary and len(raw) == 16:
         return str(uuid.UUID(bytes=raw))
+    if oid == _UUIDS and binary:
+        return " ".join(map(uuid_text, elements(raw, True, "latin-1") or ()))
     if oid == _JSONB and binary:
         raw = raw[1:]  # the version of the format
     if not binary and raw.startswith(b"\\x"):
         with suppress(ValueError):
             raw = bytes.fromhex(raw[2:].decode("ascii"))  # bytea
     return raw.decode(encoding, "replace")
+
+
+def uuid_text(raw: str) -> str:
+    """Return the uuid whose 16 bytes ``raw`` holds, read as Latin-1, as PostgreSQL writes it; "" for none."""
+    return str(uuid.UUID(bytes=raw.encode("latin-1"))) if len(raw) == 16 and max(raw) <= "\xff" else ""
 
 
 def elements(value: Buffer, binary: bool, encoding: str) -> list[str] | None:

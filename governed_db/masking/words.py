@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from governed_db.masking.names import phrases, words
-from governed_db.masking.phrases import STRONG
+from governed_db.masking.phrases import STRONG, VETO_FIRST
 
 SESSION_KEYS: Final = frozenset({("id",), ("sid",), ("session", "id")})
 PERSON_VALUE: Final = words(
@@ -38,6 +38,16 @@ WHERE_BESIDE: Final = words("""
     live
 """)
 """Words before coordinates that leave them somebody's whereabouts."""
+SORTS: Final = (
+    words("""
+    nivel niveau nivello livello grupo gruppo groupe categoria categorie estado etat stato segmento segment
+    clase classe perfil nummer tipo type typ statut statuto origen origine origem canal canale
+""")
+    | VETO_FIRST
+)
+"""What a name begins with that tells one sort of people from another, and names nobody."""
+NO_PERSON_IN_ENGLISH: Final = words("kind art tier lid burger assure mere minor major")
+"""Dutch, German and French people whose English namesakes are none: ``kind_name`` is the name of a kind."""
 KEYS: Final = words("id cod codigo codice fk code number key")
 """What a reference to a row is called by, before or behind what the row is."""
 LOGINS: Final = frozenset(
@@ -140,7 +150,7 @@ PERSON: Final = words(
         wnioskodawca swiadek kupujacy sprzedawca kierowca pasazer gosc najemca wlasciciel ubezpieczony rodzic
         dziecko czlonek uczestnik uzytkownik uczen odbiorca nadawca lekarz pacjent anbieter kund
         kunder anstalld
-        ansatt bruker medlem elev larare lege lakare opposant tiers adresat holder party pax
+        ansatt bruker medlem elev larare lege lakare opposant keeper nok adresat holder party pax
         traveler traveller
         lodger boarder apprentice intern alumnus alumni scholar learner faculty preparer filer spouse nominee
         grantor grantee assignor payor remitter depositor shareholder stakeholder director proprietor proposer
@@ -149,6 +159,8 @@ PERSON: Final = words(
         angehoriger angehorige familienmitglied
     """
 )
+ADJECTIVES: Final = words("personal individual principal human parent relative dependent")
+"""Words of PERSON that only say of what kind it is where something follows: ``personal_access_tokens``."""
 # Tables in which people write to each other or are written about, whatever they are called.
 SPEECH: Final = words("""
     incident accident grievance investigation
@@ -169,6 +181,10 @@ THINGS: Final = words(
         lieferant unternehmen magasin entreprise fournisseur tienda empresa proveedor negozio azienda
         fornitore loja fornecedor winkel bedrijf leverancier team department group project tenant workspace
         manufacturer clinic university institution agency
+        segment level tier badge tag item benefit skill stage step route room attribute option feature rank
+        specialty speciality program programme package bundle offer reward achievement trophy quest mission
+        perk promotion topic interest hobby certificate certification qualification competency
+        pipeline queue dashboard tool shift slot cohort bucket milestone goal checklist folder pass
     """
 )
 # Words beside "name" that keep it a person's.

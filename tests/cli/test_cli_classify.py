@@ -210,6 +210,27 @@ def test_drift_ends_a_check_with_its_own_status(
     assert main(["classify", people, "--check", str(file)]) == 0
 
 
+def test_what_hangs_on_a_verdict_drifts_with_it(
+    people: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(people, "CREATE TABLE IF NOT EXISTS misc (a integer, b text); TRUNCATE misc")
+    run(people, "INSERT INTO misc SELECT n, 'p' || n || '@example.org' FROM generate_series(1, 40) n")
+    run(people, "CREATE OR REPLACE VIEW shown AS SELECT a, b FROM misc")
+    try:
+        file = tmp_path / "c.toml"
+        assert main(["classify", people, "--write", str(file)]) == 0
+        run(people, "UPDATE misc SET b = 'word ' || a")
+        capsys.readouterr()
+        assert main(["classify", people, "--check", str(file)]) == 3
+        out = capsys.readouterr().out
+        assert "public.misc.b: it was EMAIL_ADDRESS and is plain" in out
+        assert "public.shown.b: it was EMAIL_ADDRESS and is plain" in out
+        assert main(["classify", people, "--write", str(file)]) == 0
+        assert main(["classify", people, "--check", str(file)]) == 0
+    finally:
+        run(people, "DROP TABLE misc CASCADE")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

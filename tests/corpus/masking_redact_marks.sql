@@ -28,6 +28,7 @@ UPDATE shop.base SET email = '[EMAIL_ADDRESS]';
 UPDATE shop.staff SET salary = 0;
 UPDATE shop.visits SET phone = '[PHONE_NUMBER]';
 UPDATE "Über uns"."Kund""in" SET "E-Mail" = '[EMAIL_ADDRESS]', "größe" = 0;
+UPDATE shop.modified SET nick = '[*]', nicks = ARRAY['[*]'], grade = '*', at = '1970-01-01', span = '0', mask = NULL;
 UPDATE public.people SET email = '[EMAIL_ADDRESS]';
 -- COPY hands rows out in the order in which they lie.
 CLUSTER shop.people USING people_pkey;

@@ -45,6 +45,12 @@ CREATE TABLE shop.visits_1 PARTITION OF shop.visits FOR VALUES FROM ('2024-01-01
 CREATE TABLE shop.visits_2 PARTITION OF shop.visits FOR VALUES FROM ('2024-07-01') TO ('2025-01-01');
 CREATE TABLE "Über uns"."Kund""in" (id int PRIMARY KEY, "E-Mail" text, "größe" int, "select" text);
 CREATE TABLE shop.plain (id int PRIMARY KEY, note text);
+CREATE DOMAIN shop.handle AS varchar(10);
+CREATE DOMAIN shop.nickname AS shop.handle;
+CREATE TABLE shop.modified (
+    id int PRIMARY KEY, nick shop.nickname, nicks varchar(6)[], grade "char", at timestamp(3), span interval second(2), mask bit(3),
+    twice int GENERATED ALWAYS AS (id * 2) STORED
+);
 CREATE TABLE public.people (id int PRIMARY KEY, email text, size int);
 CREATE VIEW shop.directory AS SELECT id, name AS who, email AS contact, country FROM shop.people;
 CREATE VIEW shop.mailing AS SELECT id, contact AS address FROM shop.directory WHERE contact IS NOT NULL;
@@ -73,6 +79,9 @@ INSERT INTO shop.staff SELECT g, 'canary.s' || g || '@example.com', 'staff', 100
 INSERT INTO shop.visits
 SELECT g, date '2024-01-01' + g * 20, '+49canary' || g, (ARRAY['a', 'b'])[1 + g % 2] FROM generate_series(1, 15) AS g;
 INSERT INTO "Über uns"."Kund""in" SELECT g, 'canary.ü' || g, g * 10, 's' || g FROM generate_series(1, 6) AS g;
+INSERT INTO shop.modified
+SELECT g, 'canary' || g, ARRAY['cnry' || g], 'c', timestamp '2020-01-01' + g * interval '1 day', g * interval '1 second', B'101'
+FROM generate_series(1, 4) AS g;
 INSERT INTO shop.plain SELECT g, 'note ' || g FROM generate_series(1, 6) AS g;
 INSERT INTO public.people SELECT g, 'canary.p' || g, g FROM generate_series(1, 6) AS g;
 CREATE MATERIALIZED VIEW shop.kept AS SELECT id, email, country FROM shop.people;

@@ -175,6 +175,23 @@ CREATE TABLE stock_moves (id int PRIMARY KEY, product_id int REFERENCES products
 
 CREATE TABLE audit_log (id serial PRIMARY KEY, table_name text, operation text, row_data jsonb, changed_at timestamptz DEFAULT '2024-01-01');
 
+-- What the server computes by itself answers for both of the values it computes with.
+CREATE TABLE hr.offers (
+  id int PRIMARY KEY, given_name text, family_name text, salary int, asked int NOT NULL DEFAULT 0, round int NOT NULL DEFAULT 1,
+  shown text GENERATED ALWAYS AS (coalesce(given_name, '') || ' ' || coalesce(family_name, '')) STORED,
+  CONSTRAINT within CHECK (asked < salary));
+CREATE UNIQUE INDEX offers_round ON hr.offers (round, salary);
+CREATE TABLE hr.payslips (
+  id int PRIMARY KEY, gross_salary numeric(10,2), net_salary numeric(10,2), factor int NOT NULL DEFAULT 1,
+  tax numeric(10,2) GENERATED ALWAYS AS (gross_salary - net_salary) STORED,
+  scaled int GENERATED ALWAYS AS ((gross_salary * factor)::int) STORED);
+CREATE TABLE hr.steps (id int PRIMARY KEY, salary int, base int NOT NULL DEFAULT 0);
+CREATE INDEX steps_ratio ON hr.steps ((1000 / (salary - base)));
+CREATE TABLE hr.dues (id int PRIMARY KEY, owner_email text, seen int);
+CREATE FUNCTION hr.check_due() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'due %', (SELECT owner_email FROM hr.dues WHERE id = NEW.id); END $$;
+CREATE CONSTRAINT TRIGGER later AFTER UPDATE ON hr.dues DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hr.check_due();
+
 -- ---- views --------------------------------------------------------------------------------------------
 
 CREATE VIEW v_customers AS SELECT id, email AS contact, country, segment, loyalty_points FROM customers;
@@ -326,6 +343,10 @@ INSERT INTO scratch SELECT g, 'label ' || g, g, jsonb_build_object('a', g), date
 INSERT INTO stock_moves SELECT g, g % 20 + 1, g % 7 - 3, timestamptz '2024-01-01 00:00+00' + g * interval '1 day' FROM generate_series(1, 20) g;
 INSERT INTO desk.regions VALUES (1, 'DE', 'Germany'), (2, 'FR', 'France'), (3, 'US', 'United States');
 INSERT INTO audit_log (table_name, operation, row_data) SELECT 'customers', 'UPDATE', to_jsonb(c) FROM customers c WHERE id <= 3;
+INSERT INTO hr.offers (id, given_name, family_name, salary, round) SELECT g, make.word('f.given' || g), make.word('f.family' || g), make.digits('f.pay' || g, 8)::int, g FROM generate_series(1, 6) g;
+INSERT INTO hr.payslips (id, gross_salary, net_salary) SELECT g, make.digits('h.gross' || g, 8)::numeric, make.digits('h.net' || g, 7)::numeric FROM generate_series(1, 6) g;
+INSERT INTO hr.steps SELECT g, make.digits('i.pay' || g, 8)::int FROM generate_series(1, 6) g;
+INSERT INTO hr.dues SELECT g, make.mail('j.due' || g), 0 FROM generate_series(1, 4) g;
 REFRESH MATERIALIZED VIEW mv_customers;
 REFRESH MATERIALIZED VIEW mv_sales;
 REFRESH MATERIALIZED VIEW mv_initials;

@@ -533,3 +533,117 @@ async def test_the_digest_of_an_approval_is_of_what_was_asked(shop: str, governo
             "SELECT id FROM shop.customers WHERE email = %s", (REAL[0],), identity=AGENT, connection=conn
         )
         assert (decision.verdict, decision.rule) == ("block", "masking.lookup")
+
+
+ODD = "canary.ö日€@home.example"
+
+
+def told(error: BaseException | None) -> str:
+    """Return all that an error and what it came from say, in words, attributes and frames of this package."""
+    said: list[str] = []
+    while error is not None:
+        said += [repr(error), repr(error.args), repr(vars(error)), repr(getattr(error, "object", ""))]
+        frame = error.__traceback__
+        while frame is not None:
+            if frame.tb_frame.f_globals.get("__name__", "").startswith(("governed_db", "psycopg")):
+                said.append(repr(list(frame.tb_frame.f_locals.values())))
+            frame = frame.tb_next
+        error = error.__cause__ or error.__context__
+    return " ".join(said)
+
+
+@flavours
+@pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "SQL_ASCII"])
+async def test_a_value_that_the_encoding_does_not_have(
+    shop: str, governors, name: str, encoding: str
+) -> None:
+    with psycopg.connect(shop, autocommit=True) as plain:
+        plain.execute("UPDATE shop.customers SET email = %s WHERE id = 1", [ODD])
+    governor = governors()
+    async with Flavour(name).connect(shop, governor=governor, identity=AGENT, autocommit=True) as conn:
+        token = (await tokens(conn))[0][0]
+    other = f"{shop} client_encoding={encoding}"
+    async with Flavour(name).connect(other, governor=governor, identity=AGENT, autocommit=True) as conn:
+        for query, params in (
+            ("SELECT id FROM shop.customers WHERE email = %s", [token]),
+            (f"SELECT id FROM shop.customers WHERE email = '{token}'", None),
+            ("SELECT id FROM shop.customers WHERE email = ANY(%s)", [[token]]),
+            ("UPDATE shop.customers SET email = %s WHERE id = 1 RETURNING id", [token]),
+        ):
+            if encoding == "SQL_ASCII":  # bytes, whatever they are
+                assert await rows(conn, query, params) == [(1,)]
+                continue
+            with pytest.raises(errors.MaskedColumnRefused) as caught:
+                await do(conn.execute(query, params))
+            assert caught.value.rule == "masking.lookup"
+            assert "canary" not in told(caught.value)
+        if encoding != "SQL_ASCII":
+            with pytest.raises(errors.MaskedColumnRefused) as caught:
+                await written_rows(conn, "shop.orders (id, contact_email) FROM STDIN", [(7, token)])
+            assert "canary" not in told(caught.value)
+    with psycopg.connect(shop) as plain:
+        assert plain.execute("SELECT email FROM shop.customers WHERE id = 1").fetchone() == (ODD,)
+
+
+KEPT = """
+"shop.vault.secret" = "API_KEY"
+"shop.vault.ref" = "API_KEY"
+"shop.vault.gender" = "GENDER"
+"shop.vault.note" = false
+"""
+
+
+async def written_rows(conn, what: str, written: list, types: list[str] | None = None) -> None:
+    async with within(conn.cursor().copy(f"COPY {what}")) as copy:
+        if types:
+            copy.set_types(types)
+        for row in written:
+            await do(copy.write_row(row))
+
+
+async def written_bytes(conn, what: str, data: bytes) -> None:
+    async with within(conn.cursor().copy(f"COPY {what}")) as copy:
+        await do(copy.write(data))
+
+
+@flavours
+async def test_masks_of_other_types_do_not_come_back(shop: str, governors, tmp_path, name: str) -> None:
+    with psycopg.connect(shop, autocommit=True) as plain:
+        plain.execute(
+            "CREATE TABLE shop.vault (id int PRIMARY KEY, secret bytea, ref uuid, gender char(1), note text);"
+            "INSERT INTO shop.vault VALUES (1, 'raw', gen_random_uuid(), 'f', '*')"
+        )
+    policy = tmp_path / "kept.toml"
+    made = POLICY.format(more=LOOKUPS, columns=KEPT)
+    policy.write_text(made.replace("PHONE_NUMBER = ", 'API_KEY = "pseudonym"\nPHONE_NUMBER = '))
+    governor = Governor.load(policy, state_dir=tmp_path / "kept")
+    async with Flavour(name).connect(shop, governor=governor, identity=AGENT, autocommit=True) as conn:
+        query = "SELECT secret, ref, gender FROM shop.vault"
+        ((secret, ref, gender),) = await rows(conn, query)
+        assert gender == "*"
+        hexed = "\\x" + bytes(secret).hex()
+        for query, params in (
+            ("UPDATE shop.vault SET secret = %s WHERE id = 1", [secret]),
+            (f"UPDATE shop.vault SET secret = '{hexed}' WHERE id = 1", None),
+            ("UPDATE shop.vault SET ref = x FROM unnest(%b::uuid[]) x WHERE id = 1", [[ref]]),
+            ("UPDATE shop.vault SET gender = %s WHERE id = 1", [gender]),
+            (f"UPDATE shop.vault SET gender = '{gender}' WHERE id = 1", None),
+            ("INSERT INTO shop.vault (id, gender) VALUES (2, '*')", None),
+        ):
+            await refused(conn, query, params, "masking.write_back")
+        columns = "shop.vault (id, secret, ref, gender) FROM STDIN"
+        for row in ((2, secret, None, None), (2, None, ref, None), (2, None, None, gender)):
+            with pytest.raises(errors.MaskedColumnRefused):
+                await written_rows(conn, columns, [row])
+        binary = "shop.vault (id, secret, ref) FROM STDIN (FORMAT binary)"
+        with pytest.raises(errors.MaskedColumnRefused):
+            await written_rows(conn, binary, [(2, None, ref)], ["int4", "bytea", "uuid"])
+        with pytest.raises(errors.MaskedColumnRefused):
+            await written_bytes(conn, columns, f"2\t\\{hexed}\t\\N\tf\n".encode())
+        # A star is a mask only where one would be stored.
+        await do(conn.execute("UPDATE shop.vault SET gender = 'm', note = '*' WHERE note = '*' AND id = 1"))
+    governor.close()
+    with psycopg.connect(shop) as plain:
+        assert plain.execute("SELECT id, secret, gender, note FROM shop.vault").fetchall() == [
+            (1, b"raw", "m", "*")
+        ]

@@ -261,6 +261,13 @@ def test_a_role_needs_no_right_to_columns_that_are_not_named(dsn: str, governor:
             ) as conn:
                 found = conn.execute("SELECT upper(email) FROM customers WHERE id = 1").fetchall()
                 assert found == [(MARK,)]
+                for other in (  # a * that stands for none of its columns
+                    "WITH w AS (SELECT upper(email) FROM customers WHERE id = 1) SELECT * FROM w",
+                    "SELECT q.* FROM (SELECT upper(email) FROM customers WHERE id = 1) AS q",
+                    "SELECT q.u FROM (SELECT upper(email) FROM customers WHERE id = 1) AS q (u)",
+                    "SELECT upper(email) FROM customers WHERE id = 1 AND EXISTS (SELECT * FROM pg_class)",
+                ):
+                    assert conn.execute(other).fetchall() == [(MARK,)]
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     conn.execute("SELECT upper(email), country FROM customers WHERE id = 1")
         finally:

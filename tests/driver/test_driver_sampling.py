@@ -341,6 +341,34 @@ async def test_a_lock_is_not_waited_for_long(dsn, tmp_path, flavour):
     governor.close()
 
 
+@pytest.mark.parametrize("autocommit", [True, False])
+async def test_nothing_is_released_that_a_lock_kept_from_being_looked_at(dsn, tmp_path, flavour, autocommit):
+    governor = made(tmp_path, "sample_timeout_ms = 50")
+    with psycopg.connect(dsn) as blocker:
+        blocker.execute("LOCK TABLE large IN ACCESS EXCLUSIVE MODE")
+        async with agent(flavour, dsn, governor) as conn:
+            await do(conn.set_autocommit(autocommit))
+            await rows(conn, "SELECT 1")
+            with pytest.raises(errors.StatementBlocked) as caught:
+                await rows(conn, "SELECT c1 FROM large WHERE id < 9")
+            assert (caught.value.rule, caught.value.retryable) == ("masking.unsampled", True)
+            decision = governor.check if flavour.name == "sync" else governor.acheck
+            answer = await do(decision("SELECT c1 FROM large WHERE id < 9", connection=conn))
+            assert (answer.verdict, answer.rule) == ("block", "masking.unsampled")
+            blocker.rollback()
+            assert SECRET not in repr(await rows(conn, "SELECT c1 FROM large WHERE id < 9"))
+    assert "masking.unsampled" in [r.get("may", {}).get("rule") for r in records(governor)]
+    governor.close()
+
+
+async def test_values_are_looked_at_whatever_the_encoding_of_the_session(dsn, governor, flavour):
+    admin(dsn, "UPDATE t SET c2 = chr(26085)")  # Latin-1 does not have it
+    async with agent(flavour, f"{dsn} client_encoding=LATIN1", governor) as conn:
+        assert SECRET not in repr(await rows(conn, "SELECT c1 FROM t"))
+        assert await rows(conn, "SHOW client_encoding") == [("LATIN1",)]
+    assert not events(governor)
+
+
 def relation(conn: Any, name: str) -> Any:
     return next(r for r in conn._seat.catalog.relations.values() if r.name == name)
 
@@ -384,6 +412,29 @@ async def test_rows_domains_and_words_are_read(dsn, governor, flavour):
     )
     async with agent(flavour, dsn, governor) as conn:
         assert "canary" not in repr(await rows(conn, "SELECT * FROM odd"))
+
+
+async def test_one_row_in_a_hundred_bytes_and_partitions_in_the_middle_are_seen(dsn, governor, flavour):
+    admin(
+        dsn,
+        f"CREATE TABLE rare (c1 text); INSERT INTO rare SELECT CASE WHEN g % 100 = 7 THEN '{SECRET}'"
+        " ELSE 'word ' || g END FROM generate_series(1, 200) g; CREATE TABLE raw (b bytea, image bytea);"
+        f""" INSERT INTO raw SELECT convert_to('{{"k": "' || g || '{SECRET}"}}', 'UTF8'),"""
+        " decode(md5(g::text) || '00', 'hex') FROM generate_series(1, 60) g;"
+        " CREATE TABLE split (part int, c1 text) PARTITION BY LIST (part); DO $$ BEGIN FOR n IN 1..20 LOOP"
+        " EXECUTE format('CREATE TABLE split_%s PARTITION OF split FOR VALUES IN (%s)', n, n);"
+        " END LOOP; END $$;"
+        f" INSERT INTO split SELECT 1 + g % 20, CASE WHEN g % 20 = 9 THEN '{SECRET}' ELSE 'word' || g END"
+        " FROM generate_series(1, 400) g; CREATE TABLE born (first_name text, d timestamp);"
+        " INSERT INTO born SELECT 'x' || g, timestamp '1950-01-01' + g * interval '300 days'"
+        " FROM generate_series(1, 40) g",
+    )
+    async with agent(flavour, dsn, governor) as conn:
+        assert "canary" not in repr(await rows(conn, "SELECT * FROM rare"))
+        assert "canary" not in repr(await rows(conn, "SELECT b FROM raw"))
+        assert all((await rows(conn, "SELECT image FROM raw LIMIT 1"))[0])
+        assert "canary" not in repr(await rows(conn, "SELECT * FROM split"))
+        assert {d.year for (d,) in await rows(conn, "SELECT d FROM born")} == {1970}
 
 
 async def test_names_need_their_quotes(dsn, governor, flavour):
@@ -447,7 +498,10 @@ async def test_a_sample_that_takes_long_is_given_up(dsn, governor, flavour, monk
     timed = made(governor.trail.folder.parent, "sample_timeout_ms = 100")
     async with agent(flavour, dsn, timed) as conn:
         started = time.monotonic()
-        assert len(await rows(conn, "SELECT c1 FROM plain")) == 60
+        for _ in range(2):
+            with pytest.raises(errors.StatementBlocked) as caught:
+                await rows(conn, "SELECT c1 FROM plain")
+            assert (caught.value.rule, caught.value.retryable) == ("masking.unsampled", True)
         assert time.monotonic() - started < 20
         assert {e["reason"] for e in events(timed)} == {"it took longer than masking.sample_timeout_ms"}
         assert await rows(conn, "SELECT 1") == [(1,)]

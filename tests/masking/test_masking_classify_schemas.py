@@ -2,7 +2,10 @@
 
 ``classify_schemas.jsonl`` was written before the words were. ``look`` was read line by line while they were
 worked on, ``held`` was only ever counted. ``real`` and ``last`` imitate further applications and were read
-after a first count. The floors are what is reached, rounded down.
+after a first count. ``blind`` and ``unseen`` were written by somebody who had not read the words, each before
+its first count: names alone reached .985 precision and .910 recall over ``blind``, then .963 and .833 over
+``unseen``, which is harder. Columns that people would argue about are left out. The floors are what is
+reached, rounded down.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ from governed_db.masking.phrases import LABELS
 from governed_db.masking.spelling import read, skeleton, unprefixed
 
 ROWS = load("classify_schemas.jsonl")
-FLOORS = [("look", 0.97, 0.94), ("held", 0.97, 0.92), ("real", 0.95, 0.95), ("last", 0.98, 0.95)]
+FLOORS = [
+    ("look", 0.97, 0.94), ("held", 0.97, 0.92), ("real", 0.95, 0.95), ("last", 0.98, 0.95),
+    ("blind", 0.98, 0.95), ("unseen", 0.96, 0.92),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("half", "precision", "recall"), FLOORS)
@@ -68,6 +74,63 @@ def test_the_corpus_is_large_and_has_no_column_twice() -> None:
 )
 def test_names_are_read_whatever_their_spelling(name: str, expected: str) -> None:
     assert " ".join(read(name)) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "where", "behind", "caused", "dated", "serve", "serves", "strip", "guard", "employ", "minus",
+        "invalid", "reddit", "syndicate", "disco", "frost", "berth", "strut", "accent_number",
+        "transparent", "lieutenant", "nobody", "pinpoint", "bloodline", "notebook", "is_behind",
+        "is_invalid", "is_username", "username_id", "leadership_name", "scholarship_name",
+        "internship_name", "tier_name", "kind_name", "burger_name", "smtp_address", "third_party_reg_type",
+    ],
+)  # fmt: skip
+def test_an_english_word_is_not_the_beginning_of_a_foreign_one(name: str) -> None:
+    assert label_of(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("staatsang", "NATIONALITY"),
+        ("gendr", "GENDER"),
+        ("ethnicity_source_value", "ETHNIC_GROUP"),
+        ("birth_datetime", "DATE_OF_BIRTH"),
+        ("GBDAT", "DATE_OF_BIRTH"),
+        ("systolic_bp", "HEALTH"),
+        ("exp_mmyy", "CREDIT_CARD_EXPIRATION_DATE"),
+        ("lockbox_code", "SECRET"),
+        ("session_ticket", "AUTH_TOKEN"),
+    ],
+)
+def test_what_is_shortened_or_said_otherwise_is_still_read(name: str, expected: str) -> None:
+    assert label_of(name) == expected
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "customer_segments", "member_levels", "user_badges", "employee_skills", "employee_benefits",
+        "doctor_specialties", "guest_rooms", "loyalty_tiers", "customer_tags", "intern_programs",
+        "individual_results", "personal_access_tokens",
+    ],
+)  # fmt: skip
+def test_what_people_have_is_called_by_names_of_its_own(table: str) -> None:
+    assert "name" not in one(f"app.{table}", ("id", "int8"), ("name", "text"), ("position", "int4"))
+
+
+def test_a_first_name_stands_beside_a_family_name() -> None:
+    assert one("hr.dipendenti", ("cognome", "text"), ("nome", "text"))["nome"] == "FIRST_NAME"
+    assert one("hr.clientes", ("apellido1", "text"), ("nombre", "text"))["nombre"] == "FIRST_NAME"
+    assert one("hr.clientes", ("nombre", "text"), ("movil", "text"))["nombre"] == "PERSON_NAME"
+
+
+def test_sorts_and_places_of_people_are_nobody() -> None:
+    columns = ("nombre", "text"), ("tipo_cliente", "text"), ("nivel_cliente", "text")
+    assert set(one("ventas.clientes", *columns)) == {"nombre"}
+    employees = one("hr.employees", ("full_name", "text"), ("work_location", "text"), ("seen", "point"))
+    assert employees == {"full_name": "PERSON_NAME", "seen": "LOCATION_COORDINATES"}
 
 
 def test_a_word_that_two_words_shorten_to_is_told_by_its_neighbour() -> None:

@@ -187,10 +187,42 @@ def test_a_name_of_things_overrules_a_check_digit(called: str) -> None:
     assert label(several(FOUND["SECRET"]), Context(name=called)) is None
 
 
+def test_some_cards_are_enough_where_nothing_fails_their_check() -> None:
+    words = several(PLAIN["words"], 300)
+    cards = several(card, 12)
+    assert label([*words, *cards]) == "CREDIT_CARD_NUMBER"
+    orders = several(lambda r: f"4{digits(r, 15)}", 120)
+    assert label([*words, *orders]) is None
+
+
 @pytest.mark.parametrize(
-    ("share", "expected"), [(0.01, None), (0.03, "EMAIL_ADDRESS"), (1.0, "EMAIL_ADDRESS")]
+    "street",
+    [
+        "141 Hodges Mountains", "344 Mathis Parkways Suite 907", "Flat 17\nJanet Meadows", "al. Leśna 74/39",
+        "Callejón Desiderio Valbuena 77", "Lucasboulevard 7", "Storgränd 915", "Canale Micheletti, 30",
+    ],
+)  # fmt: skip
+def test_streets_have_many_names(street: str) -> None:
+    assert label([f"{street} {n}" for n in range(30)], PEOPLE) == "STREET_ADDRESS"
+
+
+def test_names_of_attributes_are_used_again() -> None:
+    keys = ["color", "email", "size"] * 5
+    titles = [f"about {n}" for n in range(15)] + ["email"]
+    assert documents.of_attributes("value", titles)
+    assert documents.of_attributes("body", keys)
+    assert not documents.of_attributes("body", titles)
+    assert not documents.of_attributes("content_type", keys)
+    events = ["login", "export"] * 5
+    assert not documents.of_attributes("payload", events, ['{"source": "web"}', "{}"] * 5)
+    assert documents.of_attributes("payload", events, ['"anna"'] * 10)
+    assert documents.of_attributes("value", events, ['{"source": "web"}'] * 10)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.002, None), (0.01, "EMAIL_ADDRESS"), (1.0, "EMAIL_ADDRESS")]
 )
-def test_one_in_fifty_is_enough_for_what_is_unmistakable(share: float, expected: str | None) -> None:
+def test_one_in_two_hundred_is_enough_for_what_is_unmistakable(share: float, expected: str | None) -> None:
     mails = several(FOUND["EMAIL_ADDRESS"], 400)
     words = several(PLAIN["words"], 400)
     mixed = [m if i < share * 400 else w for i, (m, w) in enumerate(zip(mails, words, strict=True))]

@@ -41,6 +41,9 @@ MASKS = [
     (mask_value(PSEUDONYMS, "L", keys=KEYS)(uuid.UUID(int=7)).hex, Recognised(PSEUDONYM, "")),
     (tokens.issue(KEYS, "IBAN_CODE", ""), Recognised(TOKEN, "IBAN_CODE")),
     (tokens.issue(KEYS, "IBAN_CODE", "x" * 300), Recognised(TOKEN, "IBAN_CODE")),
+    (tokens.issue(KEYS, "IBAN_CODE", "x")[:30], Recognised(TOKEN, "IBAN_CODE")),
+    (mask_value(PSEUDONYMS, "LAST_NAME", keys=KEYS)("x")[:-9], Recognised(PSEUDONYM, "LAST_NAME")),
+    ("psn_LAST_NAME_1_" + "a" * 25, Recognised(PSEUDONYM, "LAST_NAME")),  # glued to what follows
     ("***@example.com", Recognised(PARTIAL, "")),
     ("****1234", Recognised(PARTIAL, "")),
 ]
@@ -66,6 +69,18 @@ def test_a_mask_is_found_in_what_holds_it(text: str, expected: Recognised) -> No
         assert contains(whole) == expected
 
 
+@pytest.mark.parametrize(("text", "expected"), [m for m in MASKS if m[1].kind in (TOKEN, PSEUDONYM)])
+def test_a_mask_is_found_in_bytes_and_glued_to_words(text: str, expected: Recognised) -> None:
+    written = "\\x" + text.encode().hex()
+    assert recognise(written) == contains(written) == expected
+    if "_" in text:
+        assert contains(f"mailto{text}") == expected
+
+
+def test_a_search_takes_linear_time() -> None:
+    assert contains("psn_tok_" * 50_000) is None
+
+
 @pytest.mark.parametrize("label", sorted(LABELS))
 def test_each_label_has_a_mark(label: str) -> None:
     assert recognise(f"[{label}]") == Recognised(REDACTION, label)
@@ -77,8 +92,8 @@ ORDINARY = [
     "", "[]", "[1]", "[INFO] started", "[INFO]", "[a, b]", '["EMAIL"]', "[EMAIL]", "***", "****", "a****b",
     "tok_visa", "tok_1MqLQh2eZvKYlo2C", "tok_EMAIL_ADDRESS", "psn_1", "psn_1_abc", "psn_" + "a" * 40,
     "alice@example.com", "00000000-0000-0000-0000-000000000000", "018f4d2e-1b1a-8a00-8000-123456789abc",
-    "x" * 10_000, "tok_EMAIL_ADDRESS_0_" + "a" * 40, "psn_LAST_NAME_1_" + "a" * 23,
-    "psn_LAST_NAME_1_" + "a" * 25,
+    "x" * 10_000, "tok_EMAIL_ADDRESS_0_" + "a" * 40, "psn_NO_SUCH_LABEL_1_" + "a" * 23,
+    "tok_NO_SUCH_LABEL_1_" + "a" * 23, "\\x", "\\xabc", "\\x" + b"ordinary".hex(), "*", "**",
 ]  # fmt: skip
 
 

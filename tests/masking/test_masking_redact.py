@@ -51,6 +51,10 @@ LABELS = {
     '"Über uns"."Kund""in"': {'"E-Mail"': "EMAIL_ADDRESS", "größe": "AGE", "select": False},
     "public.people": {"email": "EMAIL_ADDRESS"},
     "shop.plain": {"note": False},
+    "shop.modified": {
+        "nick": "PERSON_NAME", "nicks": "PERSON_NAME", "grade": "PERSON_NAME", "at": "DATE_OF_BIRTH",
+        "span": "AGE", "mask": "SECRET",
+    },
 }  # fmt: skip
 
 
@@ -106,7 +110,7 @@ async def came(module: Any, conn: Any, line: dict[str, Any]) -> tuple[list[str] 
                     return None, [b"".join([bytes(part) async for part in each(copy)])]
             await do(cursor.execute(line["sql"], line.get("params")))
             rows = await do(cursor.fetchall())
-            return [column.name for column in cursor.description], rows
+            return [f"{c.name} {c.precision} {c.scale}" for c in cursor.description], rows
     finally:
         await do(conn.rollback())
 

@@ -166,6 +166,7 @@ def test_another_sample_that_says_the_same_leaves_the_file_as_it_is() -> None:
         (FOUND, None, Kind.GONE, "EMAIL_ADDRESS"),
         (evolve(FOUND, decided=REJECTED), None, Kind.GONE, "the decision 'rejected'"),
         (PLAIN, evolve(PLAIN, type="text"), Kind.TYPE, "its type was integer and is text"),
+        (PLAIN, evolve(PLAIN, type="text", label="AGE"), Kind.TYPE, "is text, and it was plain and is AGE"),
         (FOUND, evolve(FOUND, of="view"), Kind.TYPE, "of a table and is of a view"),
         (evolve(FOUND, decided=REJECTED), evolve(FOUND, type="bytea"), Kind.TYPE, "no longer holds"),
         (FOUND, evolve(FOUND, label="URL"), Kind.VERDICT, "was EMAIL_ADDRESS and is URL"),
