@@ -11,9 +11,8 @@ from __future__ import annotations
 import base64
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from hashlib import blake2s
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import field, frozen
@@ -34,7 +33,7 @@ MAX_SEALED: Final = 64 << 10
 DIGEST_SIZE: Final = 16
 """Bytes of a digest: two values out of 2 ** 32 have the same one with a probability of 2 ** -65."""
 
-_INTEGERS: Final = frozenset({20, 21, 23, 26})  # int8, int2, int4, oid: pg_type.dat
+_INTEGERS: Final = frozenset({20, 21, 23, 26})  # int8, int2, int4, oid (pg_type.dat)
 _BOOL, _UUID = 16, 2950
 
 
@@ -63,7 +62,7 @@ class Digests:
     name: str
     _key: bytes = field(repr=False)
 
-    def digest(self, value: bytes) -> str:
+    def digest(self, value: Buffer) -> str:
         """Return the digest of a value: of the text that PostgreSQL has for it."""
         return blake2s(value, key=self._key, digest_size=DIGEST_SIZE).hexdigest()
 
@@ -74,15 +73,19 @@ class Digests:
     def section(self, call: Call, fixed: list[str | None], who: str) -> dict[str, Any] | None:
         """Return the digests of a call's parameters, and those of the constants in its text."""
         del who  # one key for all: who used a value is what the digests are to tell
-        parameters = [None if value is None else self.digest(value) for value in given(call, MAX_VALUES)]
-        if not (parameters or fixed):
+        if not (call.params or fixed):
             return None
         out: dict[str, Any] = {"key": self.name}
-        if parameters:
-            out["parameters"] = parameters
+        said = 0
+        if call.params:
+            digest = self.digest
+            out["parameters"] = [
+                None if value is None else digest(value) for value in given(call, MAX_VALUES)
+            ]
+            said = len(out["parameters"])
         if fixed:
             out["constants"] = fixed[:MAX_VALUES]
-        return _with_left_out(out, call, len(parameters), len(fixed) - MAX_VALUES)
+        return _with_left_out(out, call, said, len(fixed) - MAX_VALUES)
 
 
 @frozen
@@ -108,7 +111,8 @@ class Sealed:
         del fixed
         name, secret = self.key(who)
         values = [
-            None if v is None else v.decode("utf-8", "backslashreplace") for v in given(call, MAX_VALUES)
+            None if v is None else bytes(v).decode("utf-8", "backslashreplace")
+            for v in given(call, MAX_VALUES)
         ]
         text = call.text.decode("utf-8", "backslashreplace")
         plain = dump({"text": text, "types": call.types, "parameters": values})
@@ -141,17 +145,16 @@ def opened(secret: bytes, name: str, sealed: str) -> bytes:
         raise ValueError(f"it was not sealed with the key {name}, or was changed") from None
 
 
-def given(call: Call, most: int) -> Iterator[bytes | None]:
-    """Yield the first values of a call's parameters, as PostgreSQL's text where they were sent in binary."""
-    width = len(call.types) or 1
-    formats: Sequence[int] = call.formats or ()
-    for at, value in enumerate(islice(call.params or (), most)):
-        if value is None:
-            yield None
-        elif at < len(formats) and formats[at]:
-            yield as_text(value, call.types[at % width] if call.types else 0)
-        else:
-            yield bytes(value)
+def given(call: Call, most: int) -> list[Buffer | None]:
+    """Return the first values of a call's parameters, as PostgreSQL's text where they were sent in binary."""
+    values = list((call.params or ())[:most])
+    formats = call.formats
+    if formats and any(formats):
+        width = len(call.types)
+        for at, (value, binary) in enumerate(zip(values, formats, strict=False)):
+            if binary and value is not None:
+                values[at] = as_text(value, call.types[at % width] if width else 0)
+    return values
 
 
 def _with_left_out(out: dict[str, Any], call: Call, said: int, more: int) -> dict[str, Any]:
