@@ -86,6 +86,10 @@ def _unmasked(refusal: Refusal) -> str:
         )
     if refusal.clause.startswith(("the foreign key ", "what the trigger ")):
         return f"leave {name} as it is; what becomes of the write would tell whether it had that value before"
+    if refusal.clause.startswith("what the exclusion constraint "):
+        return f"leave {name} out of what is written; whether it meets a stored value tells where that is"
+    if refusal.clause.startswith("EXPLAIN, which "):
+        return "run the statement itself, or EXPLAIN one that leaves the partitioned table out"
     if refusal.clause.startswith("naming the partition "):
         return "name the partitioned table instead; its rows come from all partitions"
     if refusal.clause.startswith(_HOLDING):

@@ -101,6 +101,9 @@ class Context:
         self.relations: dict[tuple[int, Access, int], Relation] = {}
         self.writes: list[Write] = []
         self.columns_set: list[tuple[Relation, Column, Access]] = []  # columns that are set
+        self.defaulted: set[Source] = set()  # columns that are set to their DEFAULT
+        # What each UPDATE certainly sets columns to, as partial.certain() says; the relation's OID before it.
+        self.settled: list[tuple[int, dict[int, str]]] = []
         self.stored: list[Stored] = []  # values of the caller that are written as they are
         self.unseen: dict[Source, bool] = {}  # of columns: whether nothing looks at what goes into them
         self.inflows: list[tuple[Source, frozenset[Source]]] = []  # what is written into which column
@@ -108,6 +111,7 @@ class Context:
         self.absent: dict[str, Absent] = {}  # the same, with what they would be
         self.text: str | None = None  # the statement's, where a caller wrote it: places in it can be named
         self.gaps: list[str] = []
+        self.counted: list[Node] = []  # subselects whose rows are only counted
         self.shown: Node | None = None  # the call in FROM whose columns are told one by one
         self.called: set[str] = set()  # fields that may be calls after all: alias.f, (x).f
         self.projected: set[str] = set()  # calls that may be fields after all: f(alias)

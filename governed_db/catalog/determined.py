@@ -14,11 +14,17 @@ from attrs import frozen
 
 from governed_db.catalog.context import Context, Node
 from governed_db.catalog.expressions import item_of, starred, strings
+from governed_db.catalog.queries import FIRST_USER_OID
 from governed_db.catalog.scope import Ambiguous, Col, Item, Scope
 
 _ANY_KEY = 180_000
 """From this version on, the server may keep the columns of another unique index than the primary key's
 (release notes of PostgreSQL 18, optimizer)."""
+
+
+# What a SELECT count(*) FROM (...) is made of, and the call in it (SelectStmt and FuncCall in parsenodes.h).
+_COUNTING = frozenset({"targetList", "fromClause", "limitOption", "op"})
+_COUNT_ALL = frozenset({"funcname", "agg_star", "funcformat", "location"})
 
 
 @frozen
@@ -54,10 +60,27 @@ def grouped(ctx: Context, scope: Scope, query: Node) -> dict[int, Col]:
     return found
 
 
-def distinct(ctx: Context, scope: Scope, query: Node) -> frozenset[int]:
+def counted(ctx: Context, query: Node) -> Node | None:
+    """Return the subselect in FROM of which ``query`` says nothing but how many rows it has."""
+    entries = query.get("fromClause", ())
+    listed = query.get("targetList", ())
+    if len(entries) != 1 or len(listed) != 1 or not query.keys() <= _COUNTING:
+        return None
+    call = listed[0].get("ResTarget", {}).get("val", {}).get("FuncCall", {})
+    inner: Node = entries[0].get("RangeSubselect", {}).get("subquery", {}).get("SelectStmt", {})
+    if not call.get("agg_star") or not call.keys() <= _COUNT_ALL:
+        return None
+    if any(clause in inner for clause in ("limitCount", "limitOffset")):
+        return None  # which rows are left then depends on the order they come in
+    functions, name = ctx.candidates(call)
+    own = functions and all(f.oid < FIRST_USER_OID for f in functions)
+    return inner if name == "count" and own else None
+
+
+def distinct(ctx: Context, scope: Scope, query: Node, *, counted: bool = False) -> frozenset[int]:
     """Return which columns of a SELECT DISTINCT are determined by others, by their places.
 
-    There are none where rows could come in an order that depends on them.
+    There are none where rows could come in an order that depends on them, unless they are only ``counted``.
     """
     listed: list[tuple[str, _Own | None]] = []
     for target in query.get("targetList", ()):
@@ -71,6 +94,18 @@ def distinct(ctx: Context, scope: Scope, query: Node) -> frozenset[int]:
         else:
             listed.append((_called(target.get("ResTarget", {})), _own(ctx, scope, value)))
     owned = [own for _, own in listed]
+    if counted:
+        given = _by_item(owned)
+        keys = {item: _primary_key(ctx, item) for item in given}
+        return frozenset(
+            place
+            for place, own in enumerate(owned)
+            if own is not None
+            and own.number > 0
+            and own.number not in keys[own.item]
+            and keys[own.item]
+            and keys[own.item] <= given[own.item]
+        )
     sorted_by: dict[Item, set[int]] = {}
     for key in query.get("sortClause", ()):
         own = _sorted(ctx, scope, listed, key.get("SortBy", {}).get("node", {}))

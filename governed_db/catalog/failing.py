@@ -80,11 +80,12 @@ def _parts(tree: str) -> tuple[tuple[tuple[int, ...], tuple[int, ...], bool], ..
             tuple(sorted({int(n) for n in _CALLS.findall(part)})),
             _TAKING.issuperset(_NODES.findall(part)),
         )
-        for part in _split(tree)
+        for part in split(tree)
     )
 
 
-def _split(tree: str) -> Iterator[str]:
+def split(tree: str) -> Iterator[str]:
+    """Yield the nodes that stand side by side in a pg_node_tree."""
     depth = start = 0
     for each in re.finditer(r"\\.|[{}]", tree):
         if each[0] == "{":

@@ -78,6 +78,14 @@ class Trigger:
         return self.name
 
 
+@frozen
+class Needed:
+    """What an index with a WHERE asks of one column: that it is "null", "true" or "false"."""
+
+    column: int
+    state: str
+
+
 @frozen(kw_only=True)
 class Constraint:
     """A row of pg_constraint that belongs to a table, but for foreign keys: see :class:`ForeignKey`.
@@ -86,11 +94,19 @@ class Constraint:
     columns of its expressions and its WHERE. Two kinds are no constraints but fail like one, by the values of
     several columns (:mod:`governed_db.catalog.failing`): g, a generated column, under its name; e, an
     expression in an index, without one. ``columns`` its columns' numbers, 0 for an expression.
+
+    ``needs`` is what an index with a WHERE asks of a row before it holds it, as far as that is of a column by
+    itself.
+
+    ``ranges`` are the columns that an exclusion constraint compares otherwise than by ``=``, 0 for an
+    expression: whether any row overlaps a range of the caller's choice is more than whether one equals it.
     """
 
     name: str
     kind: str
     columns: tuple[int, ...] = ()
+    needs: tuple[Needed, ...] = ()
+    ranges: tuple[int, ...] = ()
 
 
 @frozen(kw_only=True)

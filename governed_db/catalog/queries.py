@@ -15,10 +15,11 @@ Three texts are to be sent by the simple query protocol, with results in text fo
     message in order, those without rows as empty sequences.
 
 ``pg_get_viewdef`` leaves out the schema of whatever the search_path finds, and locks what a view reads. So
-a snapshot is taken under an empty search_path and short timeouts. While the connection is idle the message
-is one implicit transaction, and settings made local to it end with it. Inside the caller's transaction a
-savepoint does the same: rolling back to it restores the settings exactly as they were and lets go of the
-locks. Should the message fail there, :data:`RECOVER` gives the caller the transaction back.
+a snapshot is taken under an empty search_path and short timeouts, and :data:`LOCKED` stands for what could
+not be read at once. While the connection is idle the message is one implicit transaction, and settings made
+local to it end with it. Inside the caller's transaction a savepoint does the same: rolling back to it
+restores the settings exactly as they were and lets go of the locks. Should the message fail there,
+:data:`RECOVER` gives the caller the transaction back.
 
 An empty search_path still finds ``pg_catalog`` and the session's own temporary schema, which comes first: an
 unqualified relation in a view's definition is looked for there, and nowhere else.
@@ -231,29 +232,52 @@ _KEYS = """
             JOIN pg_catalog.pg_attribute AS a ON a.attrelid == i.indrelid AND a.attnum == k.number
             WHERE k.collation_oid <> 0::pg_catalog.oid AND k.collation_oid <> a.attcollation)
 """
+LOCKED = "(locked by another session)"
+"""Stands for a definition that PostgreSQL would wait for: no text that anything could read it as."""
+
+# Writing a definition out takes a lock on each relation in it. Where somebody holds or waits for one that
+# excludes reading (ALTER TABLE, in a migration that takes its time), a snapshot would wait as well, and
+# nothing else could be judged either. Views are left out then, and conditions of triggers: what reads a view
+# that is left out is refused, and its columns count as sensitive. What rules, functions and arguments of
+# triggers make of values has to be known of every table, and is waited for.
+_LOCKED = f"""OPERATOR(pg_catalog.=) ANY (ARRAY(
+    SELECT d.objid FROM pg_catalog.pg_locks AS l
+    JOIN pg_catalog.pg_depend AS d ON d.refobjid == l.relation
+        AND d.refclassid == 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.classid == 'pg_catalog.{{table}}'::pg_catalog.regclass
+    JOIN pg_catalog.pg_database AS b ON b.oid == l.database AND b.datname == pg_catalog.current_database()
+    WHERE l.locktype == 'relation' AND l.mode == 'AccessExclusiveLock'
+        AND (l.pid IS NULL OR l.pid <> pg_catalog.pg_backend_pid())))) THEN '{LOCKED}'"""
 _PARENTS = "SELECT h.inhrelid, h.inhparent FROM pg_catalog.pg_inherits AS h ORDER BY h.inhrelid, h.inhseqno"
-_TRIGGERS = """
+_TRIGGERS = f"""
     SELECT t.tgrelid, t.tgname, t.tgfoid, t.tgtype, t.tgattr, t.tgenabled, t.tgdeferrable,
-        CASE WHEN t.tgqual IS NOT NULL OR t.tgnargs >= 1::pg_catalog.int2
+        CASE WHEN t.tgqual IS NOT NULL AND t.tgnargs == 0::pg_catalog.int2
+                AND (t.oid {_LOCKED.format(table="pg_trigger")}
+            WHEN t.tgqual IS NOT NULL OR t.tgnargs >= 1::pg_catalog.int2
             THEN pg_catalog.pg_get_triggerdef(t.oid) END
     FROM pg_catalog.pg_trigger AS t WHERE NOT t.tgisinternal ORDER BY t.tgrelid, t.tgname
 """
 # Unique indexes come beside the constraints: not all have one, and conkey knows neither the columns of
 # expressions, for which it has a 0, nor those of a WHERE.
 _CONSTRAINTS = """
-    SELECT k.conrelid, k.conname, k.contype::pg_catalog.text, k.conkey::pg_catalog.text
+    SELECT k.conrelid, k.conname, k.contype::pg_catalog.text, k.conkey::pg_catalog.text, NULL, (
+        SELECT pg_catalog.array_agg(x.number)::pg_catalog.text FROM ROWS FROM (
+            pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.conexclop)
+        ) AS x(number, operator)
+        JOIN pg_catalog.pg_operator AS o ON o.oid == x.operator WHERE o.oprname <> '='::pg_catalog.name)
     FROM pg_catalog.pg_constraint AS k
     WHERE k.conrelid <> 0::pg_catalog.oid
         AND k.contype OPERATOR(pg_catalog.=) ANY (ARRAY['p', 'u', 'x', 'c']::pg_catalog."char"[])
     UNION ALL
-    SELECT i.indrelid, c.relname, 'i', pg_catalog.array_agg(DISTINCT d.refobjsubid)::pg_catalog.text
+    SELECT i.indrelid, c.relname, 'i', pg_catalog.array_agg(DISTINCT d.refobjsubid)::pg_catalog.text,
+        i.indpred::pg_catalog.text, NULL
     FROM pg_catalog.pg_index AS i
     JOIN pg_catalog.pg_class AS c ON c.oid == i.indexrelid
     JOIN pg_catalog.pg_depend AS d ON d.classid == 'pg_catalog.pg_class'::pg_catalog.regclass
         AND d.objid == i.indexrelid AND d.refclassid == 'pg_catalog.pg_class'::pg_catalog.regclass
         AND d.refobjid == i.indrelid AND d.refobjsubid >= 1
     WHERE i.indisunique OR i.indisexclusion
-    GROUP BY i.indrelid, c.relname
+    GROUP BY i.indrelid, c.relname, i.indpred::pg_catalog.text
     ORDER BY 1, 2
 """
 _FOREIGN_KEYS = """
@@ -273,6 +297,10 @@ _EXPRESSIONS = """
         d.adbin::pg_catalog.text
     FROM pg_catalog.pg_attrdef AS d
     JOIN pg_catalog.pg_attribute AS a ON a.attrelid == d.adrelid AND a.attnum == d.adnum
+    UNION ALL
+    SELECT a.attrelid, a.attnum, 'd', t.typdefaultbin::pg_catalog.text
+    FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid == a.atttypid
+    WHERE t.typdefaultbin IS NOT NULL AND a.attnum >= 1::pg_catalog.int2 AND NOT a.atthasdef
     UNION ALL
     SELECT CASE WHEN k.conrelid <> 0::pg_catalog.oid THEN k.conrelid ELSE k.contypid END, 0,
         CASE WHEN k.conrelid <> 0::pg_catalog.oid THEN 'c' ELSE 'D' END, k.conbin::pg_catalog.text
@@ -317,8 +345,11 @@ _COMPARED = f"""
     WHERE u.class >= {FIRST_USER_OID}::pg_catalog.oid
 """
 _VIEWS = f"""
-    SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_class AS c
+    SELECT c.oid,
+        CASE WHEN (r.oid {_LOCKED.format(table="pg_rewrite")} ELSE pg_catalog.pg_get_viewdef(c.oid) END
+    FROM pg_catalog.pg_class AS c
     JOIN {_SCHEMAS} AS n ON n.oid == c.relnamespace
+    LEFT JOIN pg_catalog.pg_rewrite AS r ON r.ev_class == c.oid AND r.rulename == '_RETURN'
     WHERE (c.relkind == 'v' OR c.relkind == 'm') AND c.oid >= {FIRST_USER_OID}::pg_catalog.oid
 """
 _FUNCTIONS = f"""

@@ -50,6 +50,8 @@ def select(ctx: Context, node: Node, outer: Scope) -> Rows:
 
 def _plain_select(ctx: Context, node: Node, scope: Scope) -> Rows:
     if "fromClause" in node:
+        if (inner := determined.counted(ctx, node)) is not None:
+            ctx.counted.append(inner)
         from_clause(ctx, node["fromClause"], scope)
     for window in node.get("windowClause", ()):
         value = window.get("WindowDef", {})
@@ -77,7 +79,8 @@ def _plain_select(ctx: Context, node: Node, scope: Scope) -> Rows:
 
 
 def _distinct(ctx: Context, scope: Scope, node: Node, rows: Rows) -> None:
-    fixed = determined.distinct(ctx, scope, node) if rows.rest is None else frozenset()
+    counted = any(node is each for each in ctx.counted)
+    fixed = determined.distinct(ctx, scope, node, counted=counted) if rows.rest is None else frozenset()
     loose = [column for place, column in enumerate(rows.columns) if place not in fixed]
     ctx.use(union(loose) | (rows.rest or NOTHING), "DISTINCT", -1)
     ctx.use(union([rows.columns[place] for place in fixed]) - union(loose), "DISTINCT", -1, nullness=True)

@@ -71,11 +71,15 @@ class SetOff:
 
 @frozen(kw_only=True)
 class Touch:
-    """A relation and how a command touches it, with the columns that an UPDATE sets (``None``: any)."""
+    """A relation and how a command touches it, with the columns that an UPDATE sets (``None``: any).
+
+    ``defaults`` are those that it sets to their DEFAULT.
+    """
 
     relation: Relation
     access: Access
     columns: frozenset[int] | None = None
+    defaults: frozenset[int] = frozenset()
 
 
 _WRITING = frozenset({Access.INSERT, Access.UPDATE, Access.DELETE, Access.TRUNCATE})
@@ -89,20 +93,27 @@ def spread(memo: Memo, catalog: Catalog, touch: Touch) -> tuple[list[Touch], lis
     """
     found: list[Touch] = []
     effects: list[Effect] = []
-    seen: set[tuple[int, Access]] = set()
+    # A table can be reached twice by UPDATE, and other columns be set: keys of a table to itself do that.
+    seen: set[tuple[int, Access, frozenset[int] | None, frozenset[int]]] = set()
     todo = [touch]
     while todo:
         each = todo.pop()
-        if (each.relation.oid, each.access) in seen:
+        this = (each.relation.oid, each.access, each.columns, each.defaults)
+        if this in seen:
             continue
-        seen.add((each.relation.oid, each.access))
+        seen.add(this)
         found.append(each)
         for child in memo.children.get(each.relation.oid, ()):
             accesses = [each.access]
             if each.access is Access.UPDATE and each.relation.kind == "p":
                 accesses += [Access.DELETE, Access.INSERT]  # a row that moves to another partition
             todo += [
-                Touch(relation=child, access=a, columns=_same(each.relation, child, each.columns))
+                Touch(
+                    relation=child,
+                    access=a,
+                    columns=_same(each.relation, child, each.columns),
+                    defaults=_same(each.relation, child, each.defaults) or frozenset(),
+                )
                 for a in accesses
             ]
         if each.access not in (Access.UPDATE, Access.DELETE):
@@ -116,7 +127,12 @@ def spread(memo: Memo, catalog: Catalog, touch: Touch) -> tuple[list[Touch], lis
             deletes = each.access is Access.DELETE and how == "c"
             access = Access.DELETE if deletes else Access.UPDATE
             todo.append(
-                Touch(relation=pointing, access=access, columns=None if deletes else frozenset(key.columns))
+                Touch(
+                    relation=pointing,
+                    access=access,
+                    columns=None if deletes else frozenset(key.columns),
+                    defaults=frozenset(key.columns if how == "d" else ()),
+                )
             )
             effects.append(
                 Effect(
@@ -143,7 +159,8 @@ def set_off(catalog: Catalog, touch: Touch, path: tuple[str, ...], role: str) ->
     for hidden in relation.hidden:
         if not (hidden.writes if writes else hidden.reads and access is Access.READ):
             continue
-        if hidden.where == "a column default" and access is not Access.INSERT:
+        defaulted = access is Access.INSERT or hidden.column in touch.defaults
+        if hidden.where == "a column default" and not defaulted:
             continue
         function = catalog.function(hidden.function)
         article, _, thing = hidden.where.partition(" ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from sys import intern
 from typing import TypeAlias, TypeVar
 
@@ -25,7 +26,8 @@ from governed_db.catalog.model import (
     Trigger,
     Type,
 )
-from governed_db.catalog.queries import PARTS
+from governed_db.catalog.partial import needs
+from governed_db.catalog.queries import LOCKED, PARTS
 from governed_db.statement.facts import Access
 
 K = TypeVar("K")
@@ -51,7 +53,8 @@ def build(results: Sequence[Rows], digest: str, server_version: int) -> Catalog:
     Args:
         results: the results of ``queries.SNAPSHOT``, of ``queries.SNAPSHOT_IN_TRANSACTION`` or of each of
             ``queries.PARTS``, in order, text format; those without rows as empty sequences.
-        digest: what ``queries.DIGEST`` answered before; it becomes the catalog's version.
+        digest: what ``queries.DIGEST`` answered before; it becomes the catalog's version, unless
+            definitions could not be read because somebody holds a lock.
         server_version: as libpq's ``PQserverVersion`` reports it (150004).
 
     Raises:
@@ -111,7 +114,7 @@ def build(results: Sequence[Rows], digest: str, server_version: int) -> Catalog:
         classes=classes,
     )
     return Catalog(
-        version=digest,
+        version=_version(digest, (triggers, views)),
         server_version=server_version,
         relations=_relations(
             relations,
@@ -137,6 +140,12 @@ def build(results: Sequence[Rows], digest: str, server_version: int) -> Catalog:
         operator_classes=_gathered((c.type_oid, c) for c in classes),
         checks=checks,
     )
+
+
+def _version(digest: str, parts: Iterable[Rows]) -> str:
+    """Return ``digest``, or another where definitions were locked: the catalog is then read again."""
+    locked = [f"{row[0]} {row[1]}" for part in parts for row in part if LOCKED in row]
+    return sha256("\n".join((digest, *locked)).encode()).hexdigest() if locked else digest
 
 
 def _int(value: str | None) -> int:
@@ -274,8 +283,17 @@ def _numbers(array: str | None) -> tuple[int, ...]:
 
 def _constraints(rows: Rows) -> dict[str | None, tuple[Constraint, ...]]:
     return _gathered(
-        (relation, Constraint(name=_str(name), kind=_str(kind), columns=_numbers(columns)))
-        for relation, name, kind, columns in rows
+        (
+            relation,
+            Constraint(
+                name=_str(name),
+                kind=_str(kind),
+                columns=_numbers(columns),
+                needs=needs(predicate or ""),
+                ranges=_numbers(ranges),
+            ),
+        )
+        for relation, name, kind, columns, predicate, ranges in rows
     )
 
 

@@ -16,9 +16,12 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from attrs import evolve
+
 from governed_db.catalog.bound import Source
 from governed_db.catalog.context import Context
 from governed_db.catalog.model import Catalog, ForeignKey, Relation, Trigger
+from governed_db.catalog.partial import leaves
 from governed_db.catalog.setoff import Touch, spread, vetted_trigger
 from governed_db.catalog.views import closure, is_view, view_facts
 from governed_db.statement.facts import Access
@@ -41,12 +44,41 @@ _DROPS_EQUALS = "suppress_redundant_updates_trigger"
 
 def told(ctx: Context, touch: Touch) -> Iterator[Told]:
     """Yield columns that the outcome of ``touch`` tells of, with what would tell."""
-    if touch.access is not Access.UPDATE:
+    if touch.access not in (Access.INSERT, Access.UPDATE):
         return
+    if touch.access is Access.INSERT:
+        set_here = (c.number for r, c, a in ctx.columns_set if r is touch.relation and a is Access.INSERT)
+        touch = evolve(touch, columns=frozenset(set_here) or None)
     for start in _behind(ctx.catalog, touch):
         for each in spread(ctx.memo, ctx.catalog, start)[0]:
+            yield from _overlapped(each)
             if each.access is Access.UPDATE:
                 yield from _of_one(ctx, each.relation, each.columns)
+
+
+def _overlapped(touch: Touch) -> Iterator[Told]:
+    """Yield the columns in which a row of the caller's choice may overlap, or be near, what is stored.
+
+    That somebody has a value is told by every key. Whether anybody is in a range halves with each try what is
+    left.
+    """
+    relation = touch.relation
+    if touch.access not in (Access.INSERT, Access.UPDATE):
+        return
+    # What the expressions of an exclusion constraint are made of, its index knows.
+    indexed = {c.name: frozenset(c.columns) for c in relation.constraints if c.kind == "i"}
+    for constraint in relation.constraints:
+        if not constraint.ranges:
+            continue
+        named, ranges = frozenset(constraint.columns), frozenset(constraint.ranges)
+        if 0 in named:
+            every = _base(relation, named - {0} | indexed.get(constraint.name, named))
+        else:
+            every = _base(relation, named)
+        compared = _base(relation, ranges) if 0 not in ranges else every - (named - ranges)
+        if touch.columns is None or not touch.columns.isdisjoint(every):
+            clause = f"what the exclusion constraint {constraint.name} of {relation} compares"
+            yield frozenset(Source(relation.oid, n) for n in compared), clause
 
 
 def _behind(catalog: Catalog, touch: Touch) -> Iterator[Touch]:
@@ -73,7 +105,7 @@ def _of_one(ctx: Context, relation: Relation, columns: Numbers | None) -> Iterat
     for constraint in relation.constraints:
         # The columns of an exclusion constraint's expressions are those of its index.
         columns_of = tuple(n for n in constraint.columns if n or constraint.kind != "x")
-        if kept := _kept(relation, columns_of, given):
+        if (kept := _kept(relation, columns_of, given)) and not leaves(ctx, relation, constraint):
             yield sources(kept), f"{_KINDS[constraint.kind]}{constraint.name} of {relation}"
     for key in ctx.catalog.foreign_keys:
         if key.relation == relation.oid and (kept := _kept(relation, key.columns, given)):

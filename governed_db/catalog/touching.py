@@ -37,14 +37,21 @@ def touches(
         (oid, access, place(location)): relation
         for (oid, access, location), relation in ctx.relations.items()
     }
+    bound = {(oid, location) for oid, _, location in found}
     for ref in statement.relations:
         relation = ctx.catalog.relation(ref.name.schema, ref.name.name, ctx.session)
         if relation is not None:
+            if ctx.walked and ref.access is Access.READ and (relation.oid, ref.location) not in bound:
+                # What is computed from it there, nobody has followed.
+                ctx.gap(f"{relation} is read in a place that is not looked into")
             found.setdefault((relation.oid, ref.access, ref.location), relation)
         elif ref.access is not Access.DEFINE and not ctx.walked:
             ctx.missing(str(ref.name), "relation")
     for (_, access, location), relation in found.items():
-        yield Touch(relation=relation, access=access, columns=_set_by(ctx, relation, access)), location
+        given = _set_by(ctx, relation, access)
+        defaults = frozenset(s.column for s in ctx.defaulted if s.relation == relation.oid)
+        touch = Touch(relation=relation, access=access, columns=given, defaults=defaults)
+        yield touch, location
 
 
 def _set_by(ctx: Context, relation: Relation, access: Access) -> frozenset[int] | None:
@@ -69,7 +76,9 @@ def touched(ctx: Context, touch: Touch, location: int = -1) -> Touched:
         effects += through(facts.effects, relation, location)
         for behind in facts.relations:
             relations.append(RelationUse(relation=behind, access=access, location=location, via=relation))
-            starts.append((Touch(relation=behind, access=access), True))
+            # Which columns of the tables are meant is not followed: it may be any.
+            defaults = frozenset(c.number for c in behind.columns) if touch.defaults else frozenset()
+            starts.append((Touch(relation=behind, access=access, defaults=defaults), True))
     for first, behind_view in starts:
         reached, cascades = spread(ctx.memo, ctx.catalog, first)
         effects += (evolve(e, location=location) for e in cascades)

@@ -238,6 +238,7 @@ WITHHELD = {
 
 SECRET_COLUMNS = {
     "pg_catalog.pg_foreign_server": frozenset({"srvoptions"}),
+    "pg_catalog.pg_user_mappings": frozenset({"umoptions"}),
     "pg_catalog.pg_subscription": frozenset({"subconninfo"}),
     "pg_catalog.pg_stat_activity": frozenset({"query"}),
 }

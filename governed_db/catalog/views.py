@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 from governed_db.catalog.bound import Source
 from governed_db.catalog.context import Context, memo
 from governed_db.catalog.model import Catalog, Relation, Session
+from governed_db.catalog.queries import LOCKED
 from governed_db.catalog.scope import NOTHING, Scope
 from governed_db.statement.facts import Effect, EffectKind
 
@@ -89,7 +90,8 @@ def _read(catalog: Catalog, view: Relation) -> ViewFacts:
 
     statement = _definition(view)
     if statement is None:
-        return ViewFacts(gap=f"the definition of the view {view} cannot be read")
+        locked = ", while another session holds what it reads" if view.definition == LOCKED else ""
+        return ViewFacts(gap=f"the definition of the view {view} cannot be read{locked}")
     # PostgreSQL leaves out the schema of what an empty search_path finds: pg_catalog and, before it, the
     # session's own temporary schema.
     temp = memo(catalog).temp

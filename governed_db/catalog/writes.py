@@ -12,6 +12,7 @@ from governed_db.catalog.comparing import operand
 from governed_db.catalog.context import Context, Node, Write
 from governed_db.catalog.expressions import consume, project, strings
 from governed_db.catalog.model import Column, Relation
+from governed_db.catalog.partial import certain
 from governed_db.catalog.ranges import from_clause, from_item, table
 from governed_db.catalog.scope import NOTHING, Col, Item, Rows, Scope
 from governed_db.catalog.selects import select, targets, values, with_clause
@@ -39,6 +40,7 @@ def insert(ctx: Context, node: Node, outer: Scope) -> Rows:
     if target is None:
         return Rows((), NOTHING)
     columns = _target_columns(ctx, target, node.get("cols"))
+    _consume_places(ctx, surroundings, node.get("cols"))
     _note_set(
         ctx,
         target,
@@ -72,6 +74,14 @@ def _target_columns(ctx: Context, target: Relation, listed: Sequence[Node] | Non
     if not listed:
         return list(target.columns)
     return [_column(ctx, target, n.get("ResTarget", {}).get("name", "")) for n in listed]
+
+
+def _consume_places(ctx: Context, scope: Scope, listed: Sequence[Node] | None) -> None:
+    """Bind the subscripts of ``words[(SELECT ...)]`` in a list of columns: an array says where it begins."""
+    for node in listed or ():
+        entry = node.get("ResTarget", {})
+        if "indirection" in entry:
+            consume(ctx, scope, entry["indirection"], f"the subscript of {entry.get('name', '')}")
 
 
 def _column(ctx: Context, target: Relation, name: str) -> Column | None:
@@ -180,6 +190,8 @@ def _assign(
 
     ``anew``: it is that of an ON CONFLICT. What ``excluded`` holds was noted where the INSERT was given it.
     """
+    settled: dict[int, str] = {}
+    ctx.settled.append((target.oid, settled))
     for node in nodes:
         entry = node.get("ResTarget", {})
         name = entry.get("name", "")
@@ -196,6 +208,9 @@ def _assign(
                 ctx.use(value.sources, clause, -1)
             else:
                 given = _assigned_node(entry.get("val", {}))
+                if "SetToDefault" in given:
+                    ctx.defaulted.add(Source(target.oid, column.number))
+                settled[column.number] = certain(ctx, column, given)
                 if not (anew and _is_excluded(given)):
                     _copied(ctx, target, column, value, clause)
                 _note_stored(ctx, target, [column], [given])
@@ -283,6 +298,7 @@ def merge(ctx: Context, node: Node, outer: Scope) -> Rows:
             _assign(ctx, target, when.get("targetList", ()), scope)
         elif when.get("commandType") == "CMD_INSERT":
             columns = _target_columns(ctx, target, when.get("targetList"))
+            _consume_places(ctx, scope, when.get("targetList"))
             cells = tuple(project(ctx, scope, v, "MERGE ... INSERT") for v in when.get("values", ()))
             _note_set(ctx, target, columns if "targetList" in when else columns[: len(cells)], Access.INSERT)
             _note_inflow(ctx, target, columns, Rows(cells))

@@ -10,6 +10,8 @@ from attrs import evolve
 from governed_db.catalog.bodies import stored_by, stored_by_rules
 from governed_db.catalog.bound import Source
 from governed_db.catalog.model import Catalog
+from governed_db.catalog.queries import LOCKED
+from governed_db.catalog.views import closure
 from governed_db.masking.matching import of_relation
 from governed_db.masking.model import ANYTHING, Sensitivity
 
@@ -21,6 +23,7 @@ def handed_on(catalog: Catalog, found: Mapping[Source, Sensitivity]) -> Iterator
     yield from _inherited(catalog, found)
     yield from _referring(catalog, found)
     yield from _put_by(catalog, found)
+    yield from _unread(catalog)
 
 
 def _referring(catalog: Catalog, found: Mapping[Source, Sensitivity]) -> Iterator[tuple[Source, Sensitivity]]:
@@ -47,11 +50,23 @@ def _put_by(catalog: Catalog, found: Mapping[Source, Sensitivity]) -> Iterator[t
                     yield sink, Sensitivity(label=ANYTHING, confidence=0.8, because=because, basis="lineage")
 
 
+def _unread(catalog: Catalog) -> Iterator[tuple[Source, Sensitivity]]:
+    """Yield the columns of views whose definitions are locked: a trigger may put what they show elsewhere."""
+    for relation in catalog.relations.values():
+        if relation.definition == LOCKED:
+            because = "what the view is made of cannot be read while another session holds it"
+            why = Sensitivity(label=ANYTHING, confidence=0.5, because=because, basis="lineage")
+            for column in relation.columns:
+                yield Source(relation.oid, column.number), why
+
+
 def _any_of(catalog: Catalog, source: Source, found: Mapping[Source, Sensitivity]) -> bool:
-    if source.column or source in found:
-        return source in found
+    sources = [source]
     relation = catalog.relations.get(source.relation)
-    return relation is not None and any(Source(relation.oid, c.number) in found for c in relation.columns)
+    if not source.column and relation is not None:
+        sources += [Source(relation.oid, c.number) for c in relation.columns]
+    # A body may read a view, whose columns have no names that give them away.
+    return any(not found.keys().isdisjoint(closure(catalog, each)) for each in sources)
 
 
 def _inherited(catalog: Catalog, found: Mapping[Source, Sensitivity]) -> Iterator[tuple[Source, Sensitivity]]:

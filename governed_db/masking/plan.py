@@ -93,6 +93,7 @@ def plan(
     spoken = {r.column for r in used}
     used.update((r, None) for r in refusals if r.column not in spoken)
     used.update((r, None) for r in _parted(bound, tell))
+    used.update((r, None) for r in _planned(bound, tell))
     used.update((r, None) for r in _untold(bound, touched, tell))
     used.update((r, None) for r in _nullified(bound, tell, terms))
     if not terms.writes:
@@ -229,7 +230,20 @@ def _parted(bound: Bound, tell: _Teller) -> Iterator[Refusal]:
                 yield Refusal(column=tell.name(base), label=why.label, clause=clause, location=use.location)
 
 
+def _planned(bound: Bound, tell: _Teller) -> Iterator[Refusal]:
+    """Yield the masked partition keys that EXPLAIN would tell of: it shows each partition with its rows."""
+    if not any(effect.kind is EffectKind.EXPLAIN for effect in bound.effects):
+        return
+    for use in bound.relations:
+        if use.relation.partitioned_by:
+            clause = f"EXPLAIN, which shows how many rows of {use.relation} each partition has,"
+            for base, why in tell.parting(use.relation, within=True):
+                yield Refusal(column=tell.name(base), label=why.label, clause=clause, location=use.location)
+
+
 _ASKS = frozenset({Access.READ, Access.UPDATE, Access.DELETE})
+# Each partition counts its own rows: the next one begins again at (0,1).
+_WHERE_A_ROW_IS = frozenset({SYSTEM_COLUMNS["tableoid"], SYSTEM_COLUMNS["ctid"]})
 
 
 def _nullified(bound: Bound, tell: _Teller, terms: Terms) -> Iterator[Refusal]:
@@ -302,7 +316,7 @@ class _Teller:
         if direct is not None:
             return source, direct
         relation = self.catalog.relations.get(source.relation)
-        if source.column == SYSTEM_COLUMNS["tableoid"] and relation is not None:
+        if source.column in _WHERE_A_ROW_IS and relation is not None:
             return next(iter(self.parting(relation, within=True)), None)
         if relation is None or not (relation.parents or relation.oid in self.memo.children):
             return None

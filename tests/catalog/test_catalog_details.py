@@ -9,6 +9,7 @@ import pytest
 from bind_cases import load
 
 from governed_db.catalog import Catalog, Relation, Session, bind
+from governed_db.catalog.scope import Rows
 from governed_db.statement import read
 from governed_db.statement.facts import Access
 
@@ -130,6 +131,17 @@ def test_constraints_by_name(catalog: Catalog) -> None:
         "positive": ("c", (3,)),
         "t_d_excl": ("x", (5,)),
     }
+
+
+def test_a_place_that_nobody_bound_is_a_gap(
+    loaded: tuple[Catalog, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the grammar has and the binder does not look at must not pass for understood.
+    text = "INSERT INTO app.t (id) SELECT id FROM app.t WHERE id IN (SELECT id FROM app.computing)"
+    catalog, session = loaded
+    assert bind(read(text), catalog, session).incomplete_because == ""
+    monkeypatch.setattr("governed_db.catalog.writes.select", lambda *_: Rows(()))
+    assert "not looked into" in bind(read(text), catalog, session).incomplete_because
 
 
 def test_what_computes_with_several_columns_and_may_fail(catalog: Catalog) -> None:

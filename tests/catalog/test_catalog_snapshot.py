@@ -321,13 +321,32 @@ def test_a_snapshot_that_fails_gives_the_transaction_back(
 ) -> None:
     impatient = queries.SNAPSHOT_IN_TRANSACTION.replace(b"'2s'", b"'50ms'")
     with psycopg.connect(database) as other:
-        other.execute("LOCK TABLE app.plain IN ACCESS EXCLUSIVE MODE")
+        # What rules do is waited for.
+        other.execute("LOCK TABLE app.ruled IN ACCESS EXCLUSIVE MODE")
         with connection.transaction():
             connection.execute("SET LOCAL search_path = app")
             with pytest.raises(RuntimeError, match="lock timeout"):
                 read(connection, impatient)
             read(connection, queries.RECOVER)
             assert connection.execute("SHOW search_path").fetchone() == ("app",)
+
+
+def test_nobody_waits_for_a_view_whose_table_is_locked(
+    connection: psycopg.Connection, database: str, catalog: Catalog
+) -> None:
+    whole = load(connection)
+    impatient = queries.SNAPSHOT.replace(b"'2s'", b"'50ms'")
+    with psycopg.connect(database) as other, psycopg.connect(database, autocommit=True) as third:
+        other.execute("LOCK TABLE app.plain IN ACCESS EXCLUSIVE MODE")
+        known = digest(connection)
+        partial = build(read(connection, impatient), known, connection.info.server_version)
+        own = standing(connection)
+        left_out = {r.name for r in partial.relations.values() if r.definition == queries.LOCKED}
+        assert "look" in left_out
+        assert known == whole.version != partial.version  # or it would be taken for the whole one afterwards
+        assert build(read(third, impatient), known, third.info.server_version).version == partial.version
+        assert partial.relation("app", "plain", own) == whole.relation("app", "plain", own)
+    assert load(connection) == whole
 
 
 def test_a_change_while_reading_is_noticed(connection: psycopg.Connection) -> None:

@@ -192,6 +192,26 @@ CREATE FUNCTION hr.check_due() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'due %', (SELECT owner_email FROM hr.dues WHERE id = NEW.id); END $$;
 CREATE CONSTRAINT TRIGGER later AFTER UPDATE ON hr.dues DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hr.check_due();
 
+-- What the server fills in, moves along and keeps apart by itself.
+CREATE FUNCTION hr.usual_pay() RETURNS int LANGUAGE sql STABLE AS 'SELECT max(salary) FROM hr.steps';
+CREATE DOMAIN hr.usual AS int DEFAULT hr.usual_pay();
+CREATE TABLE hr.grades (id int PRIMARY KEY, base int DEFAULT hr.usual_pay(), label text NOT NULL DEFAULT 'none');
+CREATE TABLE hr.caps (id int PRIMARY KEY, cap hr.usual, label text);
+CREATE VIEW hr.v_grades AS SELECT id, base, label FROM hr.grades;
+ALTER VIEW hr.v_grades ALTER COLUMN base SET DEFAULT hr.usual_pay();
+CREATE TABLE hr.levels (k int PRIMARY KEY);
+CREATE TABLE hr.levelled (id int PRIMARY KEY,
+  k int DEFAULT hr.usual_pay() REFERENCES hr.levels ON DELETE SET DEFAULT DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE hr.ranks (
+  id int PRIMARY KEY, boss_id int REFERENCES hr.ranks ON UPDATE CASCADE, salary int, CHECK (boss_id < salary));
+CREATE TABLE hr.leases (id int PRIMARY KEY, ip_address inet, host text, EXCLUDE USING gist (ip_address inet_ops WITH &&));
+CREATE TABLE hr.sittings (
+  id int PRIMARY KEY, guest_email text, begins timestamp, ends timestamp, seats int,
+  EXCLUDE USING gist (tsrange(begins, ends) WITH &&));
+CREATE TABLE hr.bonuses (id int NOT NULL, salary int NOT NULL, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (salary);
+CREATE TABLE hr.bonuses_low PARTITION OF hr.bonuses FOR VALUES FROM (MINVALUE) TO (74500000);
+CREATE TABLE hr.bonuses_high PARTITION OF hr.bonuses FOR VALUES FROM (74500000) TO (MAXVALUE);
+
 -- ---- views --------------------------------------------------------------------------------------------
 
 CREATE VIEW v_customers AS SELECT id, email AS contact, country, segment, loyalty_points FROM customers;
@@ -347,6 +367,14 @@ INSERT INTO hr.offers (id, given_name, family_name, salary, round) SELECT g, mak
 INSERT INTO hr.payslips (id, gross_salary, net_salary) SELECT g, make.digits('h.gross' || g, 8)::numeric, make.digits('h.net' || g, 7)::numeric FROM generate_series(1, 6) g;
 INSERT INTO hr.steps SELECT g, make.digits('i.pay' || g, 8)::int FROM generate_series(1, 6) g;
 INSERT INTO hr.dues SELECT g, make.mail('j.due' || g), 0 FROM generate_series(1, 4) g;
+INSERT INTO hr.grades VALUES (1, 1, 'first'), (2, 2, 'second');
+INSERT INTO hr.caps VALUES (1, 1, 'first');
+INSERT INTO hr.levels VALUES (1), (2);
+INSERT INTO hr.levelled VALUES (1, 1), (2, 2);
+INSERT INTO hr.ranks SELECT g, CASE WHEN g > 3 THEN g - 3 END, make.digits('q.pay' || g, 8)::int FROM generate_series(1, 6) g;
+INSERT INTO hr.leases VALUES (1, make.ip('l.ip1'), 'front'), (2, NULL, 'back');
+INSERT INTO hr.sittings SELECT g, make.mail('o.guest' || g), timestamp '2024-01-01' + g * interval '2 hours', timestamp '2024-01-01 01:00' + g * interval '2 hours', 2 FROM generate_series(1, 4) g;
+INSERT INTO hr.bonuses SELECT g, make.digits('u.pay' || g, 8)::int, g FROM generate_series(1, 12) g;
 REFRESH MATERIALIZED VIEW mv_customers;
 REFRESH MATERIALIZED VIEW mv_sales;
 REFRESH MATERIALIZED VIEW mv_initials;
