@@ -88,21 +88,31 @@ def due(folder: Path, keep: Keep, covered: Covered, now: float) -> Iterator[Reti
 
 
 def retire(
-    folder: Path, keep: Keep, covered: Covered, now: float, note: Callable[[Retired], None]
+    folder: Path,
+    keep: Keep,
+    covered: Covered,
+    now: float,
+    note: Callable[[Retired], None],
+    sign: Callable[[], object],
 ) -> list[Retired]:
-    """Put what is due on record by ``note``, remove it, and return it.
+    """Put what is due on record by ``note``, have that signed by ``sign``, remove it, and return it.
+
+    In that order: who verifies meanwhile finds no segment missing that no signed record accounts for.
 
     Raises:
-        AuditUnavailable: by ``note``; what was not noted is still there.
+        AuditUnavailable: by ``note`` or ``sign``; everything is still there.
         OSError: the folder cannot be read, or a file in it not removed.
+        TimeoutError: by ``sign``; everything is still there.
     """
-    gone = []
-    for segment in due(folder, keep, covered, now):
+    going = list(due(folder, keep, covered, now))
+    for segment in going:
         note(segment)
+    if going:
+        sign()
+    for segment in going:
         with contextlib.suppress(FileNotFoundError):  # by another process, which has noted it as well
             os.unlink(segment.path)
-        gone.append(segment)
-    return gone
+    return going
 
 
 def _span(name: Name) -> tuple[int, int] | None:

@@ -53,6 +53,11 @@ class Stored:
     payload: bytes
     offset: int
 
+    @property
+    def end(self) -> int:
+        """Where the next frame begins."""
+        return self.offset + padded(len(self.payload))
+
 
 @frozen
 class Damage:
@@ -86,8 +91,11 @@ def begun(path: Path) -> bool:
     return header is None or header.state != PREPARED
 
 
-def scan(path: Path) -> Iterator[Stored | Damage]:
+def scan(path: Path, start: int = HEADER_SIZE) -> Iterator[Stored | Damage]:
     """Yield a segment's records in order, with :class:`Damage` where there should be some and are not.
+
+    ``start`` is where a frame begins (:attr:`Stored.offset`, or :attr:`Stored.end` of the last one read), for
+    readers that come back for more.
 
     A writer that died leaves zeros behind its last record: that is the end, not damage. Nor is the
     unfinished end of a segment that is being written.
@@ -108,7 +116,7 @@ def scan(path: Path) -> Iterator[Stored | Damage]:
                 return
             yield Damage(0, min(end, HEADER_SIZE), "the header is damaged")
         sealed = header is not None and header.state == SEALED
-        offset = HEADER_SIZE
+        offset = start
         while offset < end:
             found = _frame(fd, offset, end)
             if found is None and living:
@@ -133,6 +141,20 @@ def scan(path: Path) -> Iterator[Stored | Damage]:
             yield Damage(offset, last - offset, "the last record is torn")
         elif sealed or (header is not None and not living and end < header.capacity):
             yield Damage(offset, 0, "the end of the file is missing")
+
+
+def stored_at(path: Path, offset: int) -> Stored | None:
+    """Return the record whose frame begins at ``offset``; ``None`` where there is none, or no such file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            found = _frame(file.fileno(), offset, os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        return None
+    return found[0] if found is not None and found[1] == RECORD else None
 
 
 def _frame(fd: int, offset: int, end: int) -> tuple[Stored, int] | None:

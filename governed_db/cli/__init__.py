@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from governed_db.cli import check, classify, demo, harden, keys, policy
+from governed_db.cli import audit, check, classify, demo, harden, keys, policy
 
 FAILED = 1
 """Exit status of a usage error, and of anything that kept a command from doing its work."""
@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     harden.add(commands)
     classify.add(commands)
     keys.add(commands)
+    audit.add(commands)
     try:
         arguments = parser.parse_args(argv)
         return int(arguments.run(arguments))

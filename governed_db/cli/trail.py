@@ -71,11 +71,18 @@ def folder_of(arguments: argparse.Namespace) -> Path:
     Raises:
         PolicyError: none is named, and the configuration cannot be used.
     """
+    named: Path | None = arguments.trail
+    return named if named is not None else journal_folder()
+
+
+def journal_folder() -> Path:
+    """Return the folder of the journal that the configuration names.
+
+    Raises:
+        PolicyError: the configuration cannot be used.
+    """
     from governed_db import config
 
-    if arguments.trail is not None:
-        named: Path = arguments.trail
-        return named
     return config.find_policy().settings.audit.directory or config.state_dir() / "journal"
 
 
@@ -103,3 +110,21 @@ def entries(folder: Path, since: datetime | None) -> Iterator[dict[str, Any]]:
     for entry in reader.statements(folder):
         if entry["at"] >= least or entry["kind"] == "damage":
             yield entry
+
+
+def note_read(folder: Path, verb: str, filters: list[str] | None = None) -> None:
+    """Put on record in ``folder`` that somebody reads it.
+
+    Where that is impossible it says so and goes on: an auditor's copy is read-only, or somebody else's.
+
+    Args:
+        folder: the journal's.
+        verb: what reads it.
+        filters: which part of it, as it was asked for.
+    """
+    import sys
+
+    from governed_db.audit.reads import noted
+
+    if folder.is_dir() and not noted(folder, verb, filters=filters or None):
+        print(f"{folder} takes no records: this look is not on record", file=sys.stderr)

@@ -89,6 +89,14 @@ GROUP_WINDOW_MS: Final = 10
 3 ms in each leaves the device to others."""
 
 
+CHECKPOINT_SECONDS: Final = 60
+"""Seconds between two checkpoints while records come: what is younger can be taken away without a trace. A
+signature and its fsyncs cost some milliseconds."""
+
+CHECKPOINT_RECORDS: Final = 10_000
+"""Records after which a checkpoint is signed at once: under load, what is not yet signed stays small."""
+
+
 @frozen(kw_only=True)
 class AuditSettings:
     """``[audit]``. ``directory`` is ``None`` where the state folder decides.
@@ -97,6 +105,9 @@ class AuditSettings:
     simulations; ``catalogs_kept``: how many. ``durability``: what a record survives, "process", "group" or
     "disk" (``governed_db.audit.commit``); ``group_window_ms``: milliseconds in which "group" brings it there.
     ``values``: what of values is on record, "none", "digest" or "encrypted" (``governed_db.audit.values``).
+    ``checkpoint_seconds``, ``checkpoint_records``: after how long, and how many records, the log is signed;
+    ``witness``: a file elsewhere that gets a copy of each checkpoint; ``timestamp``: the address of a time
+    stamp authority; ``ship``: of a collector ("" where there is none).
     ``keep_days`` and ``keep_mb``: how long records are kept, and how much of them
     (``governed_db.audit.retention``); 0: for ever, and however much. That is the default: how long is for law
     and contract to say, not for a library.
@@ -106,6 +117,11 @@ class AuditSettings:
     durability: Durability = "process"
     group_window_ms: int = GROUP_WINDOW_MS
     values: str = "digest"
+    checkpoint_seconds: int = CHECKPOINT_SECONDS
+    checkpoint_records: int = CHECKPOINT_RECORDS
+    witness: Path | None = None
+    timestamp: str = ""
+    ship: str = ""
     keep_days: int = 0
     keep_mb: int = 0
     directory: Path | None = None

@@ -84,7 +84,11 @@ def test_what_goes_is_on_record_first(folder: Path, closed: list[Path]) -> None:
             assert segment.path.exists()
             journal.append(record.event("journal.retired", **segment.details()))
 
-        gone = retire(folder, Keep(days=25), everything, time.time(), note)
+        def sign() -> None:
+            assert all(path.exists() for path in closed)
+            assert sum(e.get("event") == "journal.retired" for e in read(folder)) == 2
+
+        gone = retire(folder, Keep(days=25), everything, time.time(), note, sign)
     assert [segment.path for segment in gone] == closed[:2]
     assert not any(path.exists() for path in closed[:2])
     events = [e["details"] for e in read(folder) if e.get("event") == "journal.retired"]
@@ -98,7 +102,16 @@ def test_what_cannot_be_noted_stays(folder: Path, closed: list[Path]) -> None:
         raise AuditUnavailable("no", rule="audit.journal")
 
     with pytest.raises(AuditUnavailable):
-        retire(folder, Keep(days=1), everything, time.time(), note)
+        retire(folder, Keep(days=1), everything, time.time(), note, list)
+    assert all(path.exists() for path in closed)
+
+
+def test_what_cannot_be_signed_for_stays(folder: Path, closed: list[Path]) -> None:
+    def sign() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        retire(folder, Keep(days=1), everything, time.time(), lambda _: None, sign)
     assert all(path.exists() for path in closed)
 
 
@@ -106,4 +119,4 @@ def test_two_that_retire_at_once_are_no_error(folder: Path, closed: list[Path]) 
     def note(segment: Retired) -> None:
         segment.path.unlink()  # the other one was faster
 
-    assert len(retire(folder, Keep(days=1), everything, time.time(), note)) == len(closed)
+    assert len(retire(folder, Keep(days=1), everything, time.time(), note, list)) == len(closed)

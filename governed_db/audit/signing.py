@@ -1,0 +1,206 @@
+"""The key that signs checkpoints: Ed25519, from the environment, a file, or a service that keeps it to
+itself.
+
+The first of: a :class:`Signer` given in code (a KMS or an HSM: :meth:`Signer.by`), GOVERNED_DB_AUDIT_KEY (a
+private key in PEM, or its 32 bytes in base64), the file ``audit.key`` in the state folder (PKCS #8 in PEM,
+mode 0600), which the first of all processes makes.
+
+No repr, message or log has a private key. The library is loaded where it is used: importing it takes 30 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from governed_db.audit.note import VerifierKey, decode64
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+VARIABLE = "GOVERNED_DB_AUDIT_KEY"
+FILE = "audit.key"
+
+_SEED_SIZE = 32
+
+
+class KeyUnusable(Exception):  # noqa: N818 - named for what has happened, as the errors of the package are
+    """There is no key to sign with.
+
+    Attributes:
+        remedy: what would help.
+    """
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+@frozen
+class Signer:
+    """Something that signs, and the public key that its signatures hold under."""
+
+    public: bytes
+    sign: Callable[[bytes], bytes] = field(repr=False, eq=False)
+
+    @classmethod
+    def by(cls, public: bytes, sign: Callable[[bytes], bytes]) -> Signer:
+        """Return a signer that asks ``sign``, as of a key management service, for a signature of 64 bytes.
+
+        ``public`` has the 32 bytes of the Ed25519 public key. Every signature is verified before it is used.
+        """
+        return cls(public, sign)
+
+    def named(self, name: str) -> VerifierKey:
+        """Return the public key under ``name``, the log's origin."""
+        return VerifierKey(name, self.public)
+
+
+def find(state: Path) -> Signer:
+    """Return the signer of the environment, else that of ``audit.key`` in ``state``, made if it is not there.
+
+    Raises:
+        KeyUnusable: what is there is no key, or others can read it, or none can be made.
+    """
+    given = os.environ.get(VARIABLE)
+    if given:
+        return _signer(_given(given))
+    path = state / FILE
+    try:
+        return of_file(path)
+    except FileNotFoundError:
+        make(path)
+        return of_file(path)
+
+
+def existing(state: Path) -> Signer | None:
+    """Return what :func:`find` would, ``None`` where there is no key: none is made.
+
+    Raises:
+        KeyUnusable: what is there is no key, or others can read it.
+    """
+    given = os.environ.get(VARIABLE)
+    if given:
+        return _signer(_given(given))
+    try:
+        return of_file(state / FILE)
+    except FileNotFoundError:
+        return None
+
+
+def of_file(path: Path) -> Signer:
+    """Return the signer with the private key in ``path``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        KeyUnusable: it holds no Ed25519 key in PEM, cannot be read, or others can read it.
+    """
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            data = file.read(4096)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise KeyUnusable(
+            f"{path} cannot be read: {error.strerror}", remedy="make it readable for this user"
+        ) from error
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid not in (os.geteuid(), 0):
+        raise KeyUnusable(
+            f"Others than this user can use the signing key {path}",
+            remedy=f"give it to this user alone (chmod 600 {path}), and rotate it: others may have read it",
+        )
+    return _signer(_pem(data, str(path)))
+
+
+def make(path: Path) -> None:
+    """Write a new key to ``path``, which appears whole or not at all. One that is there stays.
+
+    Raises:
+        KeyUnusable: it cannot be written.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
+        Ed25519PrivateKey,
+    )
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    making = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(pem)
+                file.flush()
+                os.fsync(file.fileno())
+            # A link, unlike a rename, never takes the place of what another process has just made.
+            with contextlib.suppress(FileExistsError):
+                os.link(making, path)
+        finally:
+            making.unlink()
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise KeyUnusable(
+            f"The signing key {path} cannot be made: {error.strerror}",
+            remedy=f"make {path.parent} writable for this user, or give the key in {VARIABLE}",
+        ) from error
+
+
+def _given(text: str) -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
+        Ed25519PrivateKey,
+    )
+
+    if "-----BEGIN" in text:
+        return _pem(text.encode(), VARIABLE)
+    try:
+        seed = decode64(text.strip())
+    except ValueError:
+        seed = b""
+    if len(seed) != _SEED_SIZE:
+        raise KeyUnusable(
+            f"{VARIABLE} holds no Ed25519 key", remedy="give it in PEM, or its 32 bytes in base64"
+        )
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def _pem(data: bytes, where: str) -> Ed25519PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
+        Ed25519PrivateKey,
+    )
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        load_pem_private_key,
+    )
+
+    try:
+        key = load_pem_private_key(data, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        # From nothing: the library's error may quote what it could not read.
+        raise KeyUnusable(
+            f"{where} holds no Ed25519 private key in PEM without a passphrase",
+            remedy="openssl genpkey -algorithm ed25519 makes one",
+        ) from None
+    return key
+
+
+def _signer(key: Ed25519PrivateKey) -> Signer:
+    return Signer(key.public_key().public_bytes_raw(), key.sign)
