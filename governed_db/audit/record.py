@@ -112,7 +112,7 @@ def span_id(record_id: str) -> int:
     return (int(prefix, 16) + int(count, 16) * _GOLDEN) & _MASK64 or 1
 
 
-_second: tuple[int, str] = (0, "")
+_second: tuple[int, str] = (-1, "")
 
 
 def instant(ns: int | None = None) -> str:

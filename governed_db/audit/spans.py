@@ -1,8 +1,8 @@
 """OpenTelemetry spans, made of what is on record already, in a thread of their own.
 
 Spans are how the trail travels, not where it lives: the journal has everything, so a span may be dropped
-(and counted) but never keeps a statement waiting. A span's attributes are those of OpenTelemetry's stable
-database conventions (1.33), ``user.id``, ``session.id``, ``gen_ai.*`` and ours under ``governed_db.``.
+(and counted) but never keeps a statement waiting. :mod:`governed_db.audit.shape` says what a span is made of;
+:mod:`governed_db.audit.ship` sends the same spans from the journal, and drops none.
 
 Nothing of OpenTelemetry is imported before the application has: without its API in memory there can be
 neither a parent nor a provider.
@@ -23,11 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from governed_db.audit.record import span_id
+from governed_db.audit import record
+from governed_db.audit.metrics import Meters
+from governed_db.audit.shape import SCHEMA_URL, SCOPE, Shape, shape
 from governed_db.audit.template import Template
 from governed_db.policy.model import Decision
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import SpanContext, Tracer, TracerProvider
 
 QUEUE = 10_000
@@ -36,9 +39,6 @@ QUEUE = 10_000
 LINGER = 0.1
 """Seconds for which the thread lets spans collect: waking it up for each would cost the caller the
 interpreter's lock."""
-
-_SCOPE = "governed_db"
-_SCHEMA = "https://opentelemetry.io/schemas/1.33.0"
 
 
 @frozen
@@ -53,6 +53,7 @@ class Finished:
         started, ended: nanoseconds since the Unix epoch.
         parent: the caller's span when the statement began (:func:`parent`).
         approval: the id of the approval that the decision rests on.
+        transaction: our own id of the transaction it ran in.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Finished:
     ended: int
     parent: SpanContext | None = None
     approval: str = ""
+    transaction: str = ""
 
 
 def parent() -> SpanContext | None:
@@ -75,23 +77,31 @@ def parent() -> SpanContext | None:
 
 
 class SpanBuilder:
-    """Makes spans of finished statements through the application's tracer provider.
+    """Makes spans and measurements of finished statements through the application's providers.
 
     Attributes:
-        made, dropped: how many spans were handed to the provider, and how many found the queue full.
-        failed: how many the provider raised on.
+        made, dropped: how many spans were handed to the provider, and how many statements found the queue
+            full (and are in no metric either).
+        failed: how many a provider raised on.
     """
 
-    def __init__(self, tracer_provider: TracerProvider | None = None, *, queue_size: int = QUEUE) -> None:
-        """Use ``tracer_provider``; without one, the global one, looked up when a statement has finished."""
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        *,
+        meter_provider: MeterProvider | None = None,
+        queue_size: int = QUEUE,
+    ) -> None:
+        """Use these providers; without them, the global ones, looked up when a statement has finished."""
         self._given = tracer_provider
+        self._meters = Meters(meter_provider)
         self._size = queue_size
         self.made = self.dropped = self.failed = 0
         self._renew()
         _builders.add(self)
 
     def add(self, finished: Finished) -> None:
-        """Have a span made of ``finished``; never waits, never raises. Without a real provider, nothing."""
+        """Have ``finished`` told; never waits, never raises. Without a real provider, nothing."""
         if not self.wanted():
             return
         if len(self._queue) >= self._size:
@@ -104,8 +114,8 @@ class SpanBuilder:
             self._wake.set()
 
     def wanted(self) -> bool:
-        """Whether anybody takes spans: an application that set up a provider."""
-        return self._provider is not None or self._find_provider()
+        """Whether anybody takes spans or metrics: an application that set up a provider."""
+        return self._provider is not None or self._find_provider() or self._meters.wanted()
 
     def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until the provider has every span; return whether it has."""
@@ -181,41 +191,53 @@ class SpanBuilder:
 
     def _make(self, finished: Finished) -> None:
         try:
-            if self._tracer is None and self._provider is not None:
+            made = shape(entry_of(finished))
+            if self._meters.wanted():
+                self._meters.add(made)
+            if self._provider is None:
+                return
+            if self._tracer is None:
                 self._tracer = _tracer(self._provider)
-            assert self._tracer is not None
-            _span(self._tracer, finished)
+            _span(self._tracer, made, finished.parent)
             self.made += 1
         except Exception:  # noqa: BLE001,RUF100 - a processor's bug must not end the thread
             self.failed += 1
 
 
 class _Ids:
-    """Span ids that follow from record ids; trace ids as the application makes them."""
+    """Span ids that follow from record ids; trace ids too where the application draws them at random."""
 
-    def __init__(self, theirs: Any) -> None:
+    def __init__(self, theirs: Any, *, random: bool) -> None:
         self._theirs = theirs
-        self.next = 0
+        self._random = random
+        self.next: Shape | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._theirs, name)
 
     def generate_span_id(self) -> int:
-        return self.next or int(self._theirs.generate_span_id())
+        return self.next.span_id if self.next is not None else int(self._theirs.generate_span_id())
+
+    def generate_trace_id(self) -> int:
+        # Other generators mean something by their trace ids; AWS X-Ray wants the time in them.
+        if self.next is not None and self._random:
+            return self.next.trace_id
+        return int(self._theirs.generate_trace_id())
 
 
 def _tracer(provider: TracerProvider) -> Tracer:
-    tracer = provider.get_tracer(_SCOPE, schema_url=_SCHEMA)
+    tracer = provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
     theirs = getattr(tracer, "id_generator", None)
     if theirs is None:
-        return tracer  # not the SDK's: span ids are the provider's affair
+        return tracer  # not the SDK's: ids are the provider's affair
     # A copy: get_tracer() hands the same one to everybody who asks for this scope.
     tracer = copy.copy(tracer)
-    tracer.id_generator = _Ids(theirs)  # type: ignore[attr-defined]  # the SDK's, not the API's
+    random = type(theirs).__name__ == "RandomIdGenerator"
+    tracer.id_generator = _Ids(theirs, random=random)  # type: ignore[attr-defined]  # the SDK's, not the API's
     return tracer
 
 
-def _span(tracer: Tracer, finished: Finished) -> None:
+def _span(tracer: Tracer, shape: Shape, parent: SpanContext | None) -> None:
     # In memory already, or there would be no provider: see the module's docstring.
     from opentelemetry.context import Context  # noqa: PLC0415
     from opentelemetry.trace import (  # noqa: PLC0415
@@ -227,77 +249,45 @@ def _span(tracer: Tracer, finished: Finished) -> None:
     )
 
     context = Context()
-    if finished.parent is not None:
-        context = set_span_in_context(NonRecordingSpan(finished.parent), context)
+    if parent is not None:
+        context = set_span_in_context(NonRecordingSpan(parent), context)
     ids = getattr(tracer, "id_generator", None)
     if isinstance(ids, _Ids):
-        ids.next = span_id(finished.id)
-    values = attributes(finished)
+        ids.next = shape
     span = tracer.start_span(
-        span_name(finished),
+        shape.name,
         context=context,
-        kind=SpanKind.CLIENT,
-        attributes=values,
-        start_time=finished.started,
+        kind=SpanKind[shape.kind.upper()],
+        attributes=shape.attributes,
+        start_time=shape.started,
     )
-    if "error.type" in values:
-        # No description: the server's message quotes values.
-        span.set_status(Status(StatusCode.ERROR))
-    span.end(end_time=finished.ended)
+    if shape.failed:
+        span.set_status(Status(StatusCode.ERROR, shape.description or None))
+    span.end(end_time=shape.ended)
 
 
-def span_name(finished: Finished) -> str:
-    """Return ``db.query.summary``, or what the conventions name next where there is none."""
-    what = finished.template.what or {}
-    name: str = (
-        what.get("summary") or what.get("tag") or finished.template.where.get("database") or "postgresql"
-    )
-    return name
-
-
-def attributes(finished: Finished) -> dict[str, Any]:
-    """Return a span's attributes."""
-    who, where = finished.template.who, finished.template.where
-    what = finished.template.what or {}
-    happened, decision = finished.happened, finished.decision
-    collections = {r["name"] for r in what.get("relations", ())}
-    batch = happened.get("batch_size", 0)
-    values = {
-        "db.system.name": "postgresql",
-        "db.namespace": where.get("database"),
-        "db.query.text": what.get("text"),
-        "db.query.summary": what.get("summary"),
-        "db.operation.name": what.get("tag"),
-        "db.operation.batch.size": batch if batch > 1 else None,
-        "db.collection.name": collections.pop() if len(collections) == 1 else None,
-        "db.response.status_code": happened.get("sqlstate"),
-        "server.address": where.get("host"),
-        "server.port": where.get("port"),
-        "error.type": _error_type(happened),
-        "user.id": who.get("subject"),
-        "session.id": who.get("session"),
-        "gen_ai.agent.id": who.get("subject") if who.get("kind") == "agent" else None,
-        "gen_ai.tool.call.id": who.get("tool_call"),
-        "governed_db.identity.kind": who.get("kind"),
-        "governed_db.on_behalf_of": _chain(who.get("on_behalf_of", ())),
-        "governed_db.columns.masked": [m["column"] for m in what.get("masked", ())],
-        "governed_db.approval.id": finished.approval,
+def entry_of(finished: Finished) -> dict[str, Any]:
+    """Return ``finished`` as readers of the trail see it: one object, with what became of it."""
+    form, decision = finished.template, finished.decision
+    happened = dict(finished.happened)
+    if "duration_us" in happened:
+        happened["ended"] = record.instant(finished.ended)
+    sections: dict[str, Any] = {
+        "who": form.who,
+        "what": form.what,
+        "may": None if decision is None else record.may(decision, finished.approval),
+        "where": form.where,
+        "happened": happened,
     }
-    if decision is not None:
-        values["governed_db.decision"] = decision.verdict.value
-        values["governed_db.rule"] = decision.rule
-    return {name: value for name, value in values.items() if value not in (None, "", [])}
-
-
-def _error_type(happened: Mapping[str, Any]) -> str | None:
-    if happened.get("status") == "ok":
-        return None
-    # "_OTHER" is the conventions' word for an error without a name.
-    return happened.get("error") or happened.get("sqlstate") or "_OTHER"
-
-
-def _chain(principals: Any) -> str:
-    return " for ".join(f"{p['kind']}:{p['subject']}" if p["subject"] else p["kind"] for p in principals)
+    if finished.transaction:
+        sections["where"] = {**form.where, "transaction": finished.transaction}
+    if finished.parent is not None:
+        sections["where"] = {
+            **sections["where"],
+            "trace_id": f"{finished.parent.trace_id:032x}",
+            "parent_span_id": f"{finished.parent.span_id:016x}",
+        }
+    return {"id": finished.id, "at": record.instant(finished.started), **sections}
 
 
 _builders: weakref.WeakSet[SpanBuilder] = weakref.WeakSet()

@@ -15,6 +15,7 @@ _MODULES: tuple[str, ...] = (
     "checkpoint",
     "key",
     "prove",
+    "ship",
     "verify",
 )
 

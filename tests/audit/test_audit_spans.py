@@ -12,12 +12,14 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.semconv.attributes import db_attributes, error_attributes, server_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 
-from governed_db.audit import record, spans
-from governed_db.audit.spans import Finished, SpanBuilder, attributes, parent
+from governed_db.audit import record
+from governed_db.audit.shape import SCHEMA_URL, SCOPE, attributes, trace_id
+from governed_db.audit.spans import Finished, SpanBuilder, entry_of, parent
 from governed_db.audit.template import Template
 from governed_db.identity import NOBODY, Identity
 from governed_db.policy.model import Decision, Verdict
@@ -47,6 +49,10 @@ def _finished(template: Template, decision: Decision | None, **changes: Any) -> 
     return Finished(**values | changes)
 
 
+def _attributes(finished: Finished) -> dict[str, Any]:
+    return attributes(entry_of(finished))
+
+
 def _one(builder: SpanBuilder, exporter: InMemorySpanExporter, finished: Finished) -> ReadableSpan:
     builder.add(finished)
     assert builder.flush(5)
@@ -61,7 +67,7 @@ def test_a_statement_becomes_a_span_with_the_stable_conventions(
     decision: Decision,
     canary: str,
 ) -> None:
-    finished = _finished(template, decision, approval="apr-1")
+    finished = _finished(template, decision, approval="apr-1", transaction="c-1.4")
     span = _one(SpanBuilder(provider), exporter, finished)
     assert span.name == "SELECT public.orders"
     assert span.kind is SpanKind.CLIENT
@@ -77,31 +83,48 @@ def test_a_statement_becomes_a_span_with_the_stable_conventions(
         db_attributes.DB_COLLECTION_NAME: "public.orders",
         server_attributes.SERVER_ADDRESS: "db",
         server_attributes.SERVER_PORT: 5432,
+        "client.address": "10.1.2.3",
         "user.id": "assistant",
+        "user.roles": ("eu", "support"),
         "session.id": "s-1",
         "gen_ai.agent.id": "assistant",
+        "gen_ai.agent.name": "assistant",
         "gen_ai.tool.call.id": "call-7",
+        "governed_db.record.id": finished.id,
+        "governed_db.outcome": "ok",
         "governed_db.decision": "allow",
         "governed_db.rule": "agents.read",
+        "governed_db.reason": "agents may read",
+        "governed_db.policy": "p-1",
+        "governed_db.shadowed": ("strict: block",),
         "governed_db.on_behalf_of": "human:anna for unknown:board",
+        "governed_db.purpose": "answer a ticket",
         "governed_db.identity.kind": "agent",
+        "governed_db.identity.verified": False,
+        "governed_db.role": "app",
         "governed_db.approval.id": "apr-1",
+        "governed_db.effects": ("select",),
+        "governed_db.relations": ("public.orders",),
+        "governed_db.fingerprint": "ab" * 8,
+        "governed_db.rows.returned": 1,
+        "governed_db.connection": "c-1",
+        "governed_db.transaction": "c-1.4",
     }
     assert canary not in span.to_json()
 
 
 def test_errors_refusals_and_batches(template: Template, decision: Decision) -> None:
     failed = record.happened("error", duration_us=1, sqlstate="23505", error="UniqueViolation", batch_size=3)
-    values = attributes(_finished(template, decision, happened=failed))
+    values = _attributes(_finished(template, decision, happened=failed))
     assert values[db_attributes.DB_RESPONSE_STATUS_CODE] == "23505"
     assert values[error_attributes.ERROR_TYPE] == "UniqueViolation"
     assert values[db_attributes.DB_OPERATION_BATCH_SIZE] == 3
     single = record.happened("unknown", duration_us=1, batch_size=1)
-    values = attributes(_finished(template, decision, happened=single))
+    values = _attributes(_finished(template, decision, happened=single))
     assert db_attributes.DB_OPERATION_BATCH_SIZE not in values
     assert values[error_attributes.ERROR_TYPE] == "_OTHER"
     only_state = record.happened("error", duration_us=1, sqlstate="57014")
-    assert attributes(_finished(template, decision, happened=only_state))["error.type"] == "57014"
+    assert _attributes(_finished(template, decision, happened=only_state))["error.type"] == "57014"
 
 
 def test_a_refusal_is_a_span_with_an_error(
@@ -114,17 +137,22 @@ def test_a_refusal_is_a_span_with_an_error(
         _finished(template, blocked, happened={"status": "refused", "error": "StatementBlocked"}),
     )
     assert span.status.status_code is StatusCode.ERROR
-    assert span.status.description is None
+    assert span.status.description == "agents may read"
     assert (span.attributes or {})["error.type"] == "StatementBlocked"
     assert (span.attributes or {})["governed_db.decision"] == "block"
 
 
 def test_nothing_is_made_up_where_nothing_is_known() -> None:
     bare = Template(who=record.who(NOBODY), what=None, where={"database": "shop"})
-    assert attributes(_finished(bare, None)) == {
+    finished = _finished(bare, None)
+    assert _attributes(finished) == {
         "db.system.name": "postgresql",
         "db.namespace": "shop",
+        "governed_db.record.id": finished.id,
+        "governed_db.outcome": "ok",
         "governed_db.identity.kind": "unknown",
+        "governed_db.identity.verified": False,
+        "governed_db.rows.returned": 1,
     }
     person = Template(
         who=record.who(Identity.human("anna")),
@@ -134,10 +162,16 @@ def test_nothing_is_made_up_where_nothing_is_known() -> None:
         },
         where={},
     )
-    values = attributes(_finished(person, None))
+    values = _attributes(_finished(person, None))
     assert values["user.id"] == "anna"
     assert values["governed_db.columns.masked"] == ["a.mail", "b.mail"]
     assert not {"gen_ai.agent.id", "db.collection.name", "db.query.text", "server.port"} & set(values)
+
+
+def test_the_agent_is_the_nearest_of_those_acted_for() -> None:
+    helper = Identity.service("tools", on_behalf_of=Identity.agent("planner", on_behalf_of="anna"))
+    values = _attributes(_finished(Template(who=record.who(helper), what=None, where={}), None))
+    assert (values["user.id"], values["gen_ai.agent.id"]) == ("tools", "planner")
 
 
 def test_a_span_joins_the_callers_trace(
@@ -165,13 +199,16 @@ def test_without_a_parent_each_statement_is_a_trace_of_its_own(
         assert builder.flush(5)
     made = [s for s in exporter.get_finished_spans() if s.name != "elsewhere"]
     assert len({s.context.trace_id for s in made}) == 3
+    # Those that are shipped from the journal have the same.
+    ids = [str((s.attributes or {})["governed_db.record.id"]) for s in made]
+    assert [s.context.trace_id for s in made] == [trace_id(i) for i in ids]
     assert [s.parent for s in made] == [None, None, None]
 
 
 def test_span_ids_of_the_application_are_left_alone(
     provider: TracerProvider, exporter: InMemorySpanExporter, template: Template, decision: Decision
 ) -> None:
-    shared: Any = provider.get_tracer(spans._SCOPE, schema_url=spans._SCHEMA)
+    shared: Any = provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
     before = shared.id_generator
     builders = [SpanBuilder(provider), SpanBuilder(provider)]
     finished = [_finished(template, decision) for _ in range(20)]
@@ -181,6 +218,20 @@ def test_span_ids_of_the_application_are_left_alone(
     made = {s.context.span_id for s in exporter.get_finished_spans()}
     assert made == {record.span_id(f.id) for f in finished}
     assert shared.id_generator is before
+
+
+class _Dated(RandomIdGenerator):
+    def generate_trace_id(self) -> int:
+        return 0x5759E988BD862E3FE1BE46A994272793
+
+
+def test_trace_ids_that_mean_something_stay_the_applications(
+    exporter: InMemorySpanExporter, template: Template, decision: Decision
+) -> None:
+    provider = TracerProvider(id_generator=_Dated(), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    span = _one(SpanBuilder(provider), exporter, _finished(template, decision))
+    assert span.context.trace_id == _Dated().generate_trace_id()
 
 
 def test_the_applications_sampler_decides(template: Template, decision: Decision) -> None:
