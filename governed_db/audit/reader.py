@@ -59,13 +59,14 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
             advance(stream, at)
 
 
-def statements(folder: Path) -> Iterator[dict[str, Any]]:
+def statements(folder: Path, *, beside: bool = False) -> Iterator[dict[str, Any]]:
     """Yield one object for each statement: its intent, or refusal, or attempt, with what happened to it.
 
     Statements come in the order in which they ended. ``happened`` is the outcome's, with ``ended`` (its
     time). Those without an outcome come last: ``happened.status`` is ``"unknown"`` where the writer is
     dead, ``"running"`` where it lives. An outcome whose intent is missing is an object of
-    ``kind`` ``"outcome"`` as it was stored. Damage is passed on as :func:`read` yields it.
+    ``kind`` ``"outcome"`` as it was stored. Damage is passed on as :func:`read` yields it, and with
+    ``beside`` so is what is not a statement: events, starts and stops.
 
     Raises:
         OSError: the folder cannot be read.
@@ -87,7 +88,7 @@ def statements(folder: Path) -> Iterator[dict[str, Any]]:
                 early[entry["of"]] = entry
             else:
                 yield _ended(intent, entry)
-        elif kind in _STATEMENTS or kind == "damage":
+        elif beside or kind in _STATEMENTS or kind == "damage":
             yield entry
     yield from early.values()
     living = _living(Path(folder), {entry["journal"] for entry in pending.values()})

@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 # what they need when they run.
 _MODULES: tuple[str, ...] = (
     "checkpoint",
+    "export",
     "key",
+    "lineage",
     "prove",
+    "replay",
+    "report",
     "ship",
+    "show",
+    "values",
     "verify",
 )
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from governed_db.cli.common import clean, failed
-from governed_db.cli.trail import add_trail, entries, folder_of, in_force, shelf_of
+from governed_db.cli.trail import add_trail, entries, folder_of, in_force, note_read, shelf_of
 
 if TYPE_CHECKING:
     from governed_db.policy.learn import Proposal
@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         folder = folder_of(arguments)
+        note_read(folder, "policy learn")
         proposal = learn(
             lambda: entries(folder, arguments.since),
             shelf_of(arguments, folder),

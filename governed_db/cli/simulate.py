@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from governed_db.cli.common import failed, line, print_json
-from governed_db.cli.trail import add_trail, entries, folder_of, in_force, shelf_of
+from governed_db.cli.trail import add_trail, entries, folder_of, in_force, note_read, shelf_of
 
 if TYPE_CHECKING:
     from governed_db.policy.simulate import Change, MaskChange, Simulation
@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         policy = find_policy(arguments.policy)
         then = [find_policy(was) for was in arguments.was] or [p for p in (in_force(),) if p is not None]
         folder = folder_of(arguments)
+        note_read(folder, "policy simulate")
         found = simulate(entries(folder, arguments.since), policy, shelf_of(arguments, folder), then=then)
         if not found.statements:
             raise ValueError(f"{folder} holds no statement that could be judged again")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from attrs import evolve, field, frozen
 
 from governed_db.catalog import Relation
+from governed_db.catalog.vetting import SECRET_COLUMNS
 from governed_db.cli.hardening.asking import Answer, Asker, quote
 from governed_db.cli.hardening.facts import Facts
 from governed_db.policy import Verdict
@@ -45,9 +46,14 @@ def on_relation(asker: Asker, facts: Facts, relation: Relation, *, hide: bool) -
     name = quote(relation.schema, relation.name)
     if relation.schema in SYSTEM_SCHEMAS:
         granted = {oid for oid, _ in facts.system_grants} | facts.public_columns.keys()
-        if "SELECT" not in facts.public_relations.get(relation.oid, ()) and relation.oid not in granted:
+        # Of one with a secret column PUBLIC may have lost the others to an earlier script, for another role.
+        if (
+            "SELECT" not in facts.public_relations.get(relation.oid, ())
+            and relation.oid not in granted
+            and f"{relation.schema}.{relation.name}" not in SECRET_COLUMNS
+        ):
             return None
-        return OnRelation(relation=relation, privileges={"SELECT": asker.ask(f"SELECT * FROM {name}")})
+        return _system(asker, relation, name)
     if relation.kind == "S":
         literal = "'" + name.replace("'", "''") + "'"
         return OnRelation(
@@ -61,6 +67,21 @@ def on_relation(asker: Asker, facts: Facts, relation: Relation, *, hide: bool) -
     if relation.kind not in _TABLES:
         return None
     return _table(asker, relation, name, hide=hide)
+
+
+def _system(asker: Asker, relation: Relation, name: str) -> OnRelation:
+    answer = asker.ask(f"SELECT * FROM {name}")
+    secret = SECRET_COLUMNS.get(f"{relation.schema}.{relation.name}")
+    others = [column.name for column in relation.columns if secret and column.name not in secret]
+    if answer.granted or secret is None or not others:
+        return OnRelation(relation=relation, privileges={"SELECT": answer})
+    without = dict.fromkeys(sorted(secret), f"rule {answer.rule}")
+    answer = asker.ask(f"SELECT {', '.join(map(quote, others))} FROM {name}")
+    return OnRelation(
+        relation=relation,
+        privileges={"SELECT": answer},
+        without={"SELECT": without} if answer.granted else {},
+    )
 
 
 def _table(asker: Asker, relation: Relation, name: str, *, hide: bool) -> OnRelation:
