@@ -41,6 +41,7 @@ from governed_db.spending import Spending
 from governed_db.statement import Limits, Statement, Unreadable
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from psycopg.abc import Params, PQGen, Query
 
@@ -63,6 +64,7 @@ class Governor:
         policy: the policy in force.
         state_dir: where the journal lives; by default :func:`governed_db.config.state_dir`.
         tracer_provider: who makes spans of the records; by default OpenTelemetry's global provider.
+        meter_provider: who takes durations and counts of decisions; by default the global one as well.
         decider: an object with ``decide(request) -> Decision`` whose answer stands where the policy's rules
             stand (``governed_db.policy.decider``). Not asked where the policy does not enforce.
         decider_timeout: seconds it may take.
@@ -81,6 +83,7 @@ class Governor:
         *,
         state_dir: Path | str | None = None,
         tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
         decider: Decider | None = None,
         decider_timeout: float = TIMEOUT,
         source: Callable[[], Policy] | None = None,
@@ -102,6 +105,7 @@ class Governor:
             folder,
             on_failure=policy.settings.audit.on_failure,
             tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
             policy=policy,
             archive=Archive(state / "catalogs"),
             state=state,

@@ -90,5 +90,13 @@ def _before(run: Run, whole: Call, found: str, remedy: str, seat: Seat) -> Appro
     assert run.known is not None
     decision = _decided(run, found, remedy)
     error = pipeline.required(whole, run.identity, decision, seat)
-    seat.governor.trail.refusal(whole, run.identity, run.known, decision, seat, type(error).__name__)
+    seat.governor.trail.refusal(
+        whole,
+        run.identity,
+        run.known,
+        decision,
+        seat,
+        type(error).__name__,
+        approval=error.request.id if error.request is not None else "",
+    )
     return error

@@ -392,7 +392,9 @@ def agreed(
         request = governor.approvals.file(ask(digest, caller, decision))
         _refuse(call, caller, known, decision, seat, request)
     if not answer.granted:
-        governor.trail.refusal(call, caller, known, decision, seat, "ApprovalDenied")
+        governor.trail.refusal(
+            call, caller, known, decision, seat, ApprovalDenied.__name__, approval=answer.request.id
+        )
         raise ApprovalDenied(
             f"{answer.by} denied {answer.request.id}" + (f": {answer.reason}" if answer.reason else ""),
             decision=decision,
@@ -476,5 +478,13 @@ def _refuse(
         error = MaskedColumnRefused(refusals.sentence(decision), decision=decision)
     else:
         error = StatementBlocked(refusals.sentence(decision), decision=decision)
-    seat.governor.trail.refusal(call, caller, known, decision, seat, type(error).__name__)
+    seat.governor.trail.refusal(
+        call,
+        caller,
+        known,
+        decision,
+        seat,
+        type(error).__name__,
+        approval="" if request is None else request.id,
+    )
     raise error

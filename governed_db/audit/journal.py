@@ -30,6 +30,7 @@ import platform
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -87,6 +88,9 @@ class Journal:
     _nested: Journal | None
     _next_look: float
     _committer: Committer
+
+    on_begin: Callable[[], None] | None = None
+    """Called when this process, or one forked from it, begins to write."""
 
     def __init__(
         self,
@@ -297,6 +301,8 @@ class Journal:
         self._segment = segment
         self.sequence = segment.next - 1
         self._next_look = time.monotonic() + self.watch_interval
+        if self.on_begin is not None:
+            self.on_begin()
         return segment
 
     def _look(self, segment: Segment, now: float) -> Segment:

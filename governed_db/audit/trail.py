@@ -12,6 +12,7 @@ from attrs import define, field
 from governed_db.audit import record, template, value_keys
 from governed_db.audit.archive import Archive
 from governed_db.audit.journal import Journal
+from governed_db.audit.keeper import Keeper
 from governed_db.audit.spans import Finished, SpanBuilder, parent
 from governed_db.audit.template import Template
 from governed_db.audit.values import Values
@@ -24,6 +25,7 @@ from governed_db.run import Call, Known, Run
 from governed_db.statement import Statement, Unreadable
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
     from governed_db.approval.desk import Approval
@@ -41,6 +43,7 @@ class Intent(NamedTuple):
     template: Template
     parent: Any
     started_at: int  # nanoseconds since the Unix epoch
+    transaction: str
 
 
 @define(eq=False)
@@ -51,6 +54,7 @@ class Trail:
     policy: Policy
     on_failure: str = "refuse"
     tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
     archive: Archive | None = None
     state: Path | None = None
     unrecorded: int = 0
@@ -60,9 +64,11 @@ class Trail:
     _spans: SpanBuilder = field(init=False)
     _values: Values | None = field(default=None, init=False)
     _mode: str = field(default="none", init=False)
+    _keeper: Keeper | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._spans = SpanBuilder(self.tracer_provider)
+        self._keeper = self._kept()
+        self._spans = SpanBuilder(self.tracer_provider, meter_provider=self.meter_provider)
         self._opening = lock(self, "_opening")
 
     # -- records of statements
@@ -87,7 +93,7 @@ class Trail:
             values=None if ours else self._valued(run.call, form, run.statement, run.identity),
         )
         self._append(payload)
-        run.intent = Intent(key, form, caller_span, now)
+        run.intent = Intent(key, form, caller_span, now, seat.transaction)
         seat.open[run] = None
         run.seat = seat
         run.on_finish = self._outcome
@@ -128,13 +134,26 @@ class Trail:
                     ended=ended,
                     parent=intent.parent,
                     approval=run.approval_id,
+                    transaction=intent.transaction,
                 )
             )
 
     def refusal(
-        self, call: Call, caller: Identity, known: Known, decision: Decision, seat: Seat, error: str
+        self,
+        call: Call,
+        caller: Identity,
+        known: Known,
+        decision: Decision,
+        seat: Seat,
+        error: str,
+        *,
+        approval: str = "",
     ) -> None:
-        """Put a statement that was judged and not sent on record."""
+        """Put a statement that was judged and not sent on record.
+
+        ``error`` is the class of the error that the caller gets, ``approval`` the request that people can
+        answer, or have.
+        """
         self.refused += 1
         run = Run(
             call=call,
@@ -150,6 +169,7 @@ class Trail:
         key, payload = form.refusal(
             decision,
             error,
+            approval=approval,
             transaction=seat.transaction,
             trace=_trace(caller_span),
             at=now,
@@ -162,10 +182,12 @@ class Trail:
                 id=key,
                 template=form,
                 decision=decision,
-                happened={"status": "refused", "error": error},
+                happened={"status": "refused", "error": error, "batch_size": call.executions},
                 started=now,
                 ended=now,
                 parent=caller_span,
+                approval=approval,
+                transaction=seat.transaction,
             )
         )
 
@@ -241,9 +263,9 @@ class Trail:
         self.on_failure = policy.settings.audit.on_failure
         self.event("policy.changed", before=before.version, after=policy.version)
         if _how(before) != _how(policy):
-            journal, self._journal = self._journal, None
-            if journal is not None:
-                journal.close()  # the next record opens one that keeps the new promise
+            keeper = self._kept()  # before anything is closed: it may refuse
+            self._end()
+            self._keeper = keeper  # the next record opens a journal that keeps the new promises
 
     def flush(self, timeout: float) -> bool:
         """Wait until the spans of every finished statement are handed over."""
@@ -252,16 +274,15 @@ class Trail:
     def close(self) -> None:
         """Seal the segment; the next record opens another."""
         self._spans.flush(LAST_SPANS)
-        journal, self._journal = self._journal, None
-        if journal is not None:
-            journal.close()
+        self._end()
         if self.archive is not None:
             self.archive.close()
 
     def stats(self) -> dict[str, int]:
         """Return counters."""
         lost = self._journal.lost if self._journal is not None else 0
-        return {"refused": self.refused, "unrecorded": self.unrecorded + lost, **self._spans.stats()}
+        kept = {} if self._keeper is None else self._keeper.stats()
+        return {"refused": self.refused, "unrecorded": self.unrecorded + lost, **self._spans.stats(), **kept}
 
     # -- parts
 
@@ -286,7 +307,33 @@ class Trail:
                     durability=settings.durability,
                     window=settings.group_window_ms / 1000,
                 )
+                if self._keeper is not None:
+                    self._journal.on_begin = self._keeper.start
+                    self._keeper.start()
             return self._journal
+
+    def _kept(self) -> Keeper | None:
+        """Return what keeps the log of this trail; ``None`` where there is no place for a key."""
+        if self.state is None:
+            return None
+        return Keeper(
+            folder=self.folder,
+            state=self.state,
+            settings=self.policy.settings.audit,
+            appended=lambda: 0 if self._journal is None else self._journal.sequence,
+            close_journal=self._close_journal,
+            note=lambda segment: self.event("journal.retired", **segment.details()),
+        )
+
+    def _close_journal(self) -> None:
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.close()
+
+    def _end(self) -> None:
+        self._close_journal()
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _template(self, run: Run, seat: Seat, known: Known | None) -> Template:
         if known is not None and known.template is not None:
@@ -361,9 +408,8 @@ class Trail:
 
 
 def _how(policy: Policy) -> tuple[object, ...]:
-    """Return what a journal is opened with."""
-    audit = policy.settings.audit
-    return audit.on_failure, policy.enforce, audit.durability, audit.group_window_ms
+    """Return what a journal is opened with, and its log kept."""
+    return policy.enforce, policy.settings.audit
 
 
 def _trace(caller_span: Any) -> tuple[int, int] | None:

@@ -93,6 +93,13 @@ def _absolute(doc: Document, path: tuple[str, str], value: Any) -> FilePath:
     return named
 
 
+def _address(doc: Document, path: tuple[str, str], value: Any) -> str:
+    address: str = string(doc, path, value)
+    if address and not address.startswith(("https://", "http://")):
+        doc.fail(path, f"'{path[-1]}' takes an address of https or http")
+    return address
+
+
 def _masking(doc: Document, table: Mapping[str, Any], base: MaskingSettings) -> MaskingSettings:
     known = frozenset({"mode", "derived", "unmasked", "columns", "strategies", "classification", "keys"})
     doc.known_keys(("masking",), table, known.union(_SAMPLING, _GIVEN))
@@ -194,56 +201,44 @@ def _limits(doc: Document, table: Mapping[str, Any]) -> dict[str, int]:
     return dict(table)
 
 
-_AUDIT = frozenset(
-    {
-        "on_failure",
-        "durability",
-        "group_window_ms",
-        "values",
-        "keep_days",
-        "keep_mb",
-        "dir",
-        "catalogs",
-        "catalogs_kept",
-    }
-)
+_AUDIT_WORDS = {
+    "on_failure": ("refuse", "continue"),
+    "durability": ("process", "group", "disk"),
+    "values": ("none", "digest", "encrypted"),
+    "catalogs": ("keep", "off"),
+}
+# From and to. Above a second "group" would promise less than the kernel's own habits; with more than an hour
+# or a million records between two signatures there would be nothing to rely on; catalogs take some 60 KB
+# each. 0 keeps records for ever, and a century is a slip.
+_AUDIT_NUMBERS = {
+    "group_window_ms": (1, 1000),
+    "checkpoint_seconds": (1, 3600),
+    "checkpoint_records": (1, 1_000_000),
+    "keep_days": (0, 36_525),
+    "keep_mb": (0, 2**31),
+    "catalogs_kept": (1, 10_000),
+}
+_AUDIT_FILES = {"dir": "directory", "witness": "witness"}
+_AUDIT_ADDRESSES = ("timestamp", "ship")
 
 
 def _audit(doc: Document, table: Mapping[str, Any], base: AuditSettings) -> AuditSettings:
-    doc.known_keys(("audit",), table, _AUDIT)
+    known = (*_AUDIT_WORDS, *_AUDIT_NUMBERS, *_AUDIT_FILES, *_AUDIT_ADDRESSES)
+    doc.known_keys(("audit",), table, frozenset(known))
     changes: dict[str, Any] = {}
-    if "on_failure" in table:
-        changes["on_failure"] = _one_of(
-            doc, "audit", "on_failure", table["on_failure"], ("refuse", "continue")
-        )
-    if "durability" in table:
-        changes["durability"] = _one_of(
-            doc, "audit", "durability", table["durability"], ("process", "group", "disk")
-        )
-    if "group_window_ms" in table:
-        window = typed(doc, ("audit", "group_window_ms"), table["group_window_ms"], int, "milliseconds")
-        # Above a second "group" would promise less than the kernel's own habits.
-        if not 1 <= window <= 1000:
-            doc.fail(("audit", "group_window_ms"), "'group_window_ms' takes milliseconds from 1 to 1000")
-        changes["group_window_ms"] = window
-    if "values" in table:
-        changes["values"] = _one_of(doc, "audit", "values", table["values"], ("none", "digest", "encrypted"))
-    for key in ("keep_days", "keep_mb"):
-        if key in table:
-            kept = typed(doc, ("audit", key), table[key], int, "a number")
-            if kept < 0:
-                doc.fail(("audit", key), f"'{key}' takes a number from 0, which keeps everything")
-            changes[key] = kept
-    if "dir" in table:
-        changes["directory"] = _absolute(doc, ("audit", "dir"), table["dir"])
-    if "catalogs" in table:
-        changes["catalogs"] = _one_of(doc, "audit", "catalogs", table["catalogs"], ("keep", "off"))
-    if "catalogs_kept" in table:
-        kept = typed(doc, ("audit", "catalogs_kept"), table["catalogs_kept"], int, "a number")
-        # Some 60 KB each: an upper bound keeps a slip from filling the disk.
-        if not 1 <= kept <= 10_000:
-            doc.fail(("audit", "catalogs_kept"), "'catalogs_kept' takes a number from 1 to 10000")
-        changes["catalogs_kept"] = kept
+    for key, value in table.items():
+        if key in _AUDIT_WORDS:
+            changes[key] = _one_of(doc, "audit", key, value, _AUDIT_WORDS[key])
+        elif key in _AUDIT_NUMBERS:
+            least, most = _AUDIT_NUMBERS[key]
+            number = typed(doc, ("audit", key), value, int, "a number")
+            if not least <= number <= most:
+                doc.fail(("audit", key), f"'{key}' takes a number from {least} to {most}")
+            changes[key] = number
+        elif key in _AUDIT_FILES:
+            changes[_AUDIT_FILES[key]] = _absolute(doc, ("audit", key), value)
+        else:
+            changes[key] = _address(doc, ("audit", key), value)
     return evolve(base, **changes)
 
 

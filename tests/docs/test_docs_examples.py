@@ -22,7 +22,15 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(python|toml|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 JUDGING = (
+    "governed-db audit show",
+    "governed-db audit export",
+    "governed-db audit report",
+    "governed-db audit replay",
+    "governed-db audit lineage",
     "governed-db check",
+    "governed-db audit checkpoint",
+    "governed-db audit key",
+    "governed-db audit verify",
     "governed-db classify",
     "governed-db keys",
     "governed-db policy test",
