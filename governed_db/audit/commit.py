@@ -14,9 +14,12 @@ import os
 import threading
 import weakref
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from governed_db.policy.settings import GROUP_WINDOW_MS
+
+Durability = Literal["process", "group", "disk"]
+"""What a record survives on this machine: the process; the machine but for the last window; the machine."""
 
 WINDOW: Final = GROUP_WINDOW_MS / 1000
 """Seconds within which "group" brings records to the disk."""

@@ -37,7 +37,7 @@ from typing import Any, Literal, Self
 import psycopg
 
 from governed_db.audit import record
-from governed_db.audit.commit import WINDOW, Committer, folder_to_disk, to_disk
+from governed_db.audit.commit import WINDOW, Committer, Durability, folder_to_disk, to_disk
 from governed_db.audit.folder import settle, unavailable
 from governed_db.audit.layout import HEADER_SIZE, SEAL_SIZE, frame, padded
 from governed_db.audit.record import Record, RecordKind
@@ -45,7 +45,6 @@ from governed_db.audit.segment import Segment, Tampered
 from governed_db.audit.shorten import shorten
 from governed_db.audit.supply import Supply
 from governed_db.errors import AuditUnavailable
-from governed_db.policy.settings import Durability
 
 FIRST_SEGMENT = 1 << 20
 """Bytes of a journal's first segment: some 800 statements. Small, since most processes are short, and each

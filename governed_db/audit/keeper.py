@@ -21,6 +21,7 @@ from governed_db.errors import AuditUnavailable, PolicyError
 from governed_db.policy.settings import AuditSettings
 
 if TYPE_CHECKING:
+    from governed_db.audit.acknowledge import Acknowledger
     from governed_db.audit.ship import Shipper
 
 RETIRE_EVERY: Final = 3600.0
@@ -53,12 +54,15 @@ class Keeper:
     note: Callable[[Retired], None]
     _sequencer: Sequencer = field(init=False)
     _shipper: Shipper | None = field(init=False)
+    _acknowledger: Acknowledger | None = field(default=None, init=False)
     _next_retirement: float = field(default=0.0, init=False)
     _retiring: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
         self._shipper = _shipper(self.folder, settings.ship) if settings.ship else None
+        if self._shipper is not None and settings.durability == "remote":
+            self._acknowledger = _acknowledger(self._shipper)
         self._sequencer = Sequencer(
             self.folder,
             lambda: signing.find(self.state),
@@ -77,11 +81,24 @@ class Keeper:
         if self._shipper is not None:
             self._shipper.start()
 
+    def acknowledge(self, payload: bytes, journal: int) -> None:
+        """Return once the collector has a record, under the durability "remote"; at once under another.
+
+        Blocks for a round trip, on an event loop as well.
+
+        Raises:
+            AuditUnavailable: the collector did not take it.
+        """
+        if self._acknowledger is not None:
+            self._acknowledger.acknowledge(payload, journal=f"{journal:016x}")
+
     def close(self, timeout: float = CLOSE) -> None:
         """Sign what was appended, send what can be sent, and end; within ``timeout`` seconds for either."""
         self._sequencer.close(timeout)
         if self._shipper is not None:
             self._shipper.close()
+        if self._acknowledger is not None:
+            self._acknowledger.close()
 
     def stats(self) -> dict[str, int]:
         """Return counters."""
@@ -138,6 +155,12 @@ def _shipper(folder: Path, url: str) -> Shipper:
         return Shipper(folder, Destination.of(url))
     except DestinationError as error:
         raise PolicyError(f"[audit] ship: {error}", rule="audit.ship") from None
+
+
+def _acknowledger(shipper: Shipper) -> Acknowledger:
+    from governed_db.audit.acknowledge import Acknowledger  # noqa: PLC0415 - an extra's
+
+    return Acknowledger(shipper.destination)
 
 
 def _stamper(url: str) -> Callable[[bytes, Path], None]:

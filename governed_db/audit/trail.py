@@ -93,6 +93,7 @@ class Trail:
             values=None if ours else self._valued(run.call, form, run.statement, run.identity),
         )
         self._append(payload)
+        self._acknowledged(key, payload, must_run=ours and _ends(run.statement))
         run.intent = Intent(key, form, caller_span, now, seat.transaction)
         seat.open[run] = None
         run.seat = seat
@@ -233,7 +234,7 @@ class Trail:
         try:
             self.intent(run, seat, ours=True)
         except AuditUnavailable:
-            if statement is None or statement.tag not in ("ROLLBACK", "COMMIT"):
+            if not _ends(statement):
                 raise
             # A transaction must be able to end when the journal is gone: what it did is on record.
             self.unrecorded += 1
@@ -296,6 +297,23 @@ class Trail:
                 raise
             self.unrecorded += 1
 
+    def _acknowledged(self, key: str, payload: bytes, *, must_run: bool) -> None:
+        """Wait until a collector has an intent, where the policy wants that; else its statement is not sent.
+
+        But for the end of a transaction (``must_run``): what it did is on record already.
+        """
+        journal = self._journal
+        if self._keeper is None or journal is None:
+            return
+        try:
+            self._keeper.acknowledge(payload, journal.id)
+        except AuditUnavailable as error:
+            if self.on_failure == "refuse" and self.policy.enforce and not must_run:
+                said = {"status": "refused", "error": type(error).__name__}
+                self._append(template.outcome(key, said), durable=False)
+                raise
+            self.unrecorded += 1
+
     def _open(self) -> Journal:
         with self._opening:
             if self._journal is None:
@@ -304,7 +322,8 @@ class Trail:
                 self._journal = Journal.open(
                     self.folder,
                     on_failure="refuse" if strict else "continue",
-                    durability=settings.durability,
+                    # What is with a collector first needs less of the disk.
+                    durability="process" if settings.durability == "remote" else settings.durability,
                     window=settings.group_window_ms / 1000,
                 )
                 if self._keeper is not None:
@@ -405,6 +424,11 @@ class Trail:
             "" if catalog is None else catalog.version,
             environment,
         )
+
+
+def _ends(statement: Statement | None) -> bool:
+    """Whether this is the end of a transaction, which must be able to end."""
+    return statement is not None and statement.tag in ("ROLLBACK", "COMMIT")
 
 
 def _how(policy: Policy) -> tuple[object, ...]:

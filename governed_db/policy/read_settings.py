@@ -203,7 +203,7 @@ def _limits(doc: Document, table: Mapping[str, Any]) -> dict[str, int]:
 
 _AUDIT_WORDS = {
     "on_failure": ("refuse", "continue"),
-    "durability": ("process", "group", "disk"),
+    "durability": ("process", "group", "disk", "remote"),
     "values": ("none", "digest", "encrypted"),
     "catalogs": ("keep", "off"),
 }
@@ -239,7 +239,11 @@ def _audit(doc: Document, table: Mapping[str, Any], base: AuditSettings) -> Audi
             changes[_AUDIT_FILES[key]] = _absolute(doc, ("audit", key), value)
         else:
             changes[key] = _address(doc, ("audit", key), value)
-    return evolve(base, **changes)
+    settings = evolve(base, **changes)
+    if settings.durability == "remote" and not settings.ship:
+        where = "durability" if "durability" in table else "ship"
+        doc.fail(("audit", where), "durability = \"remote\" needs a collector: name its address in 'ship'")
+    return settings
 
 
 def _catalog(doc: Document, table: Mapping[str, Any], base: CatalogSettings) -> CatalogSettings:

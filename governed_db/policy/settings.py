@@ -81,8 +81,8 @@ CATALOGS_KEPT = 200
 comes with each change of a definition, and with each temporary table that a session makes."""
 
 
-Durability = Literal["process", "group", "disk"]
-"""What a record survives: the process; the machine but for the last window; the machine."""
+Durability = Literal["process", "group", "disk", "remote"]
+"""What a record survives: the process; the machine but for the last window; the machine; its disk as well."""
 
 GROUP_WINDOW_MS: Final = 10
 """Milliseconds in which "group" brings records to the disk. Less than people notice; and one write of 0.3 to
@@ -103,7 +103,8 @@ class AuditSettings:
 
     ``catalogs``: whether the catalogs that statements ran on are kept ("keep") or not ("off"), for
     simulations; ``catalogs_kept``: how many. ``durability``: what a record survives, "process", "group" or
-    "disk" (``governed_db.audit.commit``); ``group_window_ms``: milliseconds in which "group" brings it there.
+    "disk" (``governed_db.audit.commit``), or "remote" (``governed_db.audit.acknowledge``);
+    ``group_window_ms``: milliseconds in which "group" brings it to the disk.
     ``values``: what of values is on record, "none", "digest" or "encrypted" (``governed_db.audit.values``).
     ``checkpoint_seconds``, ``checkpoint_records``: after how long, and how many records, the log is signed;
     ``witness``: a file elsewhere that gets a copy of each checkpoint; ``timestamp``: the address of a time

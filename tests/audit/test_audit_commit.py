@@ -17,12 +17,12 @@ import pytest
 
 import governed_db
 from governed_db.audit import commit, record
+from governed_db.audit.commit import Durability
 from governed_db.audit.journal import Journal
 from governed_db.audit.reader import read
 from governed_db.audit.scan import begun
 from governed_db.errors import AuditUnavailable, PolicyError
 from governed_db.policy import load_bytes
-from governed_db.policy.settings import Durability
 from tests.flavours import Flavour, do
 
 Start = Callable[..., "subprocess.Popen[str]"]

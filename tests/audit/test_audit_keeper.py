@@ -187,6 +187,54 @@ async def test_a_collector_gets_everything_when_it_is_back(
         governor.close()
 
 
+async def test_remote_sends_nothing_that_the_collector_does_not_have(
+    dsn: str, state_dir: Path, flavour: Flavour
+) -> None:
+    with collecting() as collector:
+        governor = _governor(f'durability = "remote"\nship = "{collector.url}"')
+        async with flavour.connect(dsn, governor=governor, autocommit=True) as conn:
+            await do(conn.execute("SELECT 4711"))
+            (intent,) = [
+                e
+                for e in read(state_dir / "journal")
+                if e["kind"] == "intent" and e["what"]["text"] == "SELECT $1"
+            ]
+            # As a log record, at once: the span follows when the journal is shipped.
+            assert intent["id"] in {said["governed_db.record.id"] for _, said in collector.events()}
+            collector.close()
+            for _ in range(2):
+                with pytest.raises(governed_db.AuditUnavailable, match="has not acknowledged") as refused:
+                    await do(conn.execute("SELECT 4712"))
+                assert refused.value.retryable
+        governor.close()
+    of = {e["of"]: e["happened"]["status"] for e in read(state_dir / "journal") if e["kind"] == "outcome"}
+    sent = [
+        of[e["id"]]
+        for e in read(state_dir / "journal")
+        if e["kind"] == "intent" and e["what"]["text"] == "SELECT $1"
+    ]
+    assert sent == ["ok", "refused", "refused"]
+
+
+async def test_a_transaction_can_end_without_a_collector(dsn: str, state_dir: Path, flavour: Flavour) -> None:
+    with collecting() as collector:
+        governor = _governor(f'durability = "remote"\nship = "{collector.url}"')
+        async with flavour.connect(dsn, governor=governor) as conn:
+            await do(conn.execute("SELECT 4711"))
+            collector.close()
+            with pytest.raises(governed_db.AuditUnavailable):
+                await do(conn.execute("SELECT 4712"))
+            await do(conn.commit())
+        governor.close()
+    of = {e["of"]: e["happened"]["status"] for e in read(state_dir / "journal") if e["kind"] == "outcome"}
+    ends = [
+        of[e["id"]]
+        for e in read(state_dir / "journal")
+        if e["kind"] == "intent" and e["what"]["tag"] == "COMMIT"
+    ]
+    assert ends == ["ok"]
+
+
 @pytest.mark.parametrize(
     ("line", "module", "extra"),
     [
@@ -211,6 +259,7 @@ def test_what_needs_an_extra_says_so_at_start(
         ('ship = "collector:4318"', "https or http"),
         ('timestamp = "ftp://tsa"', "https or http"),
         ("keep_days = -1", "from 0"),
+        ('durability = "remote"', "needs a collector"),
     ],
 )
 def test_a_setting_that_cannot_be_is_an_error(line: str, said: str) -> None:
