@@ -16,6 +16,7 @@ from governed_db.audit.keeper import Keeper
 from governed_db.audit.spans import Finished, SpanBuilder, parent
 from governed_db.audit.template import Template
 from governed_db.audit.values import Values
+from governed_db.driver.address import client_address
 from governed_db.errors import AuditUnavailable
 from governed_db.identity import Identity
 from governed_db.locks import lock
@@ -401,7 +402,7 @@ class Trail:
 
     def _who(self, caller: Identity, seat: Seat) -> dict[str, Any]:
         role = seat.session.role if seat.session is not None else seat.pgconn.user.decode(errors="replace")
-        return record.who(caller, role=role)
+        return record.who(caller, role=role, client=client_address(seat.pgconn))
 
     def _where(self, seat: Seat) -> dict[str, Any]:
         pgconn = seat.pgconn

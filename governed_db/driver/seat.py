@@ -132,7 +132,6 @@ class Seat:
     beginning: str = ""  # "now": psycopg may send BEGIN; "later": it waits for the statement behind it
     opener: Identity | None = None
     open: dict[Run, None] = field(factory=dict)  # runs without an outcome, in order
-    where: dict[str, object] = field(factory=dict)
     timeouts: Timeouts = field(factory=Timeouts)
     budget: Budget | None = None  # of the statement that the next BEGIN is sent for
     _standings: OrderedDict[Identity, Standing] = field(factory=OrderedDict)
