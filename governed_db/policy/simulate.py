@@ -35,6 +35,9 @@ BUDGET = "a budget had been spent, which depends on what ran before"
 MAX_CALLERS = 20
 """Callers that a change lists by name; the others are only counted."""
 
+# Of who asks, what no decision depends on (governed_db.identity.standing).
+_OF_A_CALL = frozenset({"session", "tool_call", "purpose", "client"})
+
 
 @define(kw_only=True)
 class Change:
@@ -227,7 +230,7 @@ class _Run:
         may, happened = entry["may"], entry.get("happened", {})
         said = orjson.dumps(
             [
-                {k: v for k, v in entry["who"].items() if k not in {"session", "tool_call", "purpose"}},
+                {k: v for k, v in entry["who"].items() if k not in _OF_A_CALL},
                 entry.get("what"),
                 [entry.get("where", {}).get(k) for k in ("catalog", "database", "environment")],
                 [may["verdict"], may["rule"], may.get("policy"), "truncated" in entry],
