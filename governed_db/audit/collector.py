@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from typing import Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -96,7 +96,8 @@ class Collector:
         except ssl.SSLCertVerificationError as error:
             self._drop(signal)
             return Answer(Verdict.HELD, f"its certificate is not trusted: {error.verify_message}")
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
+            # http.client lets the ValueError of an answer through that says its own length wrong.
             self._drop(signal)
             return Answer(Verdict.LATER, _of_network(error))
         except BaseException:
@@ -152,6 +153,9 @@ class Collector:
         connection.request("POST", target, sent, headers)
         response = connection.getresponse()
         found = response.read(LARGEST_ANSWER + 1)
+        if response.length and len(found) <= LARGEST_ANSWER:
+            # Cut off, maybe before the rejections: read() with a limit says nothing of it.
+            raise IncompleteRead(found, response.length)
         said = {k.lower(): v for k, v in response.getheaders()}
         # Where the server keeps it open, an answer that was read to its end leaves it fit for the next.
         if response.will_close or len(found) > LARGEST_ANSWER or connection.sock is None:
@@ -191,17 +195,14 @@ class Collector:
             count, message = read(signal, body) if body else (0, "")
         except ValueError:
             return Answer(Verdict.HELD, "its answer is not one of OTLP: something else listens there")
-        if count <= 0:
+        if count == 0:
             return Answer(Verdict.ACCEPTED)
         return Answer(Verdict.REJECTED, f"it rejected {count} of them{self._scrubbed(message)}")
 
     def _scrubbed(self, message: str) -> str:
-        for headers in self.destination.headers.values():
-            for value in headers.values():
-                # "Bearer abc" must not come back as "abc".
-                for part in (value, *value.split()):
-                    if len(part) >= _LEAST_SECRET:
-                        message = message.replace(part, "***")
+        for secret in self.destination.secrets():
+            if len(secret) >= _LEAST_SECRET:
+                message = message.replace(secret, "***")
         text = "".join(c if c.isprintable() else " " for c in message)[:LONGEST_REASON]
         return f": {text}" if text else ""
 
@@ -289,12 +290,15 @@ def _connect(url: str, tls: ssl.SSLContext | None, deadline: float) -> HTTPConne
         token = basic(through.username, through.password)
         said = {"proxy-authorization": token} if token else {}
         if secure:
-            connection = HTTPSConnection(via, via_port, timeout=left, context=tls)
-            connection.set_tunnel(host, port, said)
+            connection = HTTPSConnection(host, port, context=tls)
+            connection.sock = _tunnel((via, via_port), f"{_bracketed(host)}:{port}", said, deadline)
+            connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
+            context = tls or ssl.create_default_context()
+            connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
         else:
             connection = _Proxied(via, via_port, timeout=left)
-        connection.response_class = HTTPResponse
-    connection.connect()
+    if connection.sock is None:
+        connection.connect()
     assert connection.sock is not None
     # One packet for headers and body would be nicer; not to wait for the first one's answer is enough.
     with contextlib.suppress(OSError):
@@ -305,7 +309,51 @@ def _connect(url: str, tls: ssl.SSLContext | None, deadline: float) -> HTTPConne
     return connection
 
 
+def _tunnel(
+    proxy: tuple[str, int], target: str, headers: Mapping[str, str], deadline: float
+) -> socket.socket:
+    """Return a connection to ``target`` through ``proxy``."""
+    # Not http.client's own, which waits anew for each byte of a proxy's answer.
+    sock = socket.create_connection(proxy, max(0.001, deadline - time.monotonic()))
+    try:
+        bounded = _Bounded(sock, deadline)
+        lines = [f"CONNECT {target} HTTP/1.1", f"host: {target}", *(f"{k}: {v}" for k, v in headers.items())]
+        bounded.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        said = b""
+        # A byte at a time: what follows the empty line is TLS's.
+        while not said.endswith((b"\r\n\r\n", b"\n\n")) and len(said) < _LARGEST_HEAD:
+            bounded._limit()
+            byte = sock.recv(1)
+            if not byte:
+                break
+            said += byte
+        words = said.partition(b"\n")[0].split()
+        if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
+            raise _ProxyRefused("its proxy does not answer in HTTP")
+        if not _OK <= int(words[1]) < _REDIRECTIONS:
+            raise _ProxyRefused(f"its proxy answered {int(words[1])}")
+        if not said.endswith(b"\n\n") and not said.endswith(b"\r\n\r\n"):
+            raise _ProxyRefused("its proxy's answer does not end")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+class _ProxyRefused(HTTPException):
+    """``str()`` says why, for people."""
+
+
+_LARGEST_HEAD = 1 << 16
+
+
 def _of_network(error: Exception) -> str:
+    if isinstance(error, _ProxyRefused):
+        return str(error)
     if isinstance(error, socket.gaierror):
         return "its name cannot be resolved"
     if isinstance(error, OSError) and error.errno:
@@ -321,5 +369,5 @@ def _seconds(text: str) -> float | None:
         return float(text[:9])
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -193,8 +193,15 @@ class Cursor:
     # -- journals
 
     def positions(self) -> dict[str, Position]:
-        """Return how far each journal was read."""
-        return {row[0]: _position(row[1:]) for row in self._db.execute("SELECT * FROM journals")}
+        """Return how far each journal was read.
+
+        Raises:
+            Unusable: the file is damaged where SQLite does not notice.
+        """
+        try:
+            return {row[0]: _position(row[1:]) for row in self._db.execute("SELECT * FROM journals")}
+        except (ValueError, TypeError):
+            raise self._damaged() from None
 
     def move(self, journal: str, position: Position) -> None:
         """Remember how far ``journal`` was read."""
@@ -267,13 +274,20 @@ class Cursor:
         self._db.execute("DELETE FROM refused WHERE id = ?", (id,))
 
     def refused(self, *, due: float | None = None, limit: int = 100) -> list[Refusal]:
-        """Return what was refused, at most ``limit``; with ``due``, what is to be tried by then."""
+        """Return what was refused, at most ``limit``; with ``due``, what is to be tried by then.
+
+        Raises:
+            Unusable: the file is damaged where SQLite does not notice.
+        """
         rows = self._db.execute(
             "SELECT id, signal, journal, entry, body, why, tries FROM refused WHERE ? IS NULL OR due <= ?"
             " ORDER BY due, id LIMIT ?",
             (due, due, limit),
         )
-        return [Refusal(i, s, j, orjson.loads(e), b, why, tries) for i, s, j, e, b, why, tries in rows]
+        try:
+            return [Refusal(i, s, j, orjson.loads(e), b, why, tries) for i, s, j, e, b, why, tries in rows]
+        except (ValueError, TypeError):
+            raise self._damaged() from None
 
     def count_refused(self) -> int:
         """Return how many refusals there are."""
@@ -302,6 +316,9 @@ class Cursor:
         """Return the counters."""
         return dict(self._db.execute("SELECT name, value FROM counts").fetchall())
 
+    def _damaged(self) -> Unusable:
+        return unusable(self.path, "its content is malformed")
+
     def _unlock(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
@@ -313,7 +330,7 @@ _not_ours: list[sqlite3.Connection] = []
 
 def unusable(path: Path, why: str) -> Unusable:
     """Return the error for a memory that cannot be kept."""
-    broken = "malformed" in why or "not a database" in why
+    broken = any(said in why for said in ("malformed", "not a database", "Could not decode"))
     return Unusable(
         f"{path}, which remembers what was sent, cannot be kept: {why.lower()}",
         "remove the file: all is sent again then, with the same ids"
@@ -338,7 +355,7 @@ def acknowledged(folder: Path) -> dict[str, dict[str, int]]:
                     " FROM journals j LEFT JOIN waiting w ON w.journal = j.journal GROUP BY j.journal"
                 )
                 found[path.stem] = dict(rows.fetchall())
-        except sqlite3.Error:
+        except (sqlite3.Error, ValueError):
             found[path.stem] = {}  # nobody knows, so it lacks everything
     return found
 

@@ -12,7 +12,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from attrs import field, frozen
 
@@ -85,6 +85,22 @@ class Destination:
         compress = environment.get(f"{_VARIABLE}_COMPRESSION", "gzip") != "none"
         return cls(urls=urls, name=name or _name(urls["traces"]), headers=sent, tls=tls, compress=compress)
 
+    def secrets(self) -> list[str]:
+        """Return what a collector was given and may quote, longest first: none of it is to be shown."""
+        found = set()
+        for headers in self.headers.values():
+            for value in headers.values():
+                # "Bearer abc" must not come back as "abc".
+                found |= {value, *value.split()}
+                if value.startswith("Basic "):
+                    user = _decoded(value.removeprefix("Basic "))
+                    found |= {user, user.partition(":")[2]}
+        for url in self.urls.values():
+            query = urlsplit(url).query
+            found |= {query, *(text for _, text in parse_qsl(query))}
+            found |= {pair.partition("=")[2] for pair in query.split("&")}
+        return sorted(filter(None, found), key=lambda secret: (-len(secret), secret))
+
     def __str__(self) -> str:
         """Return the address without what may be secret in it: user, password and query."""
         return shown(self.urls["traces"]).removesuffix(_PATHS["traces"])
@@ -156,6 +172,13 @@ def basic(user: str | None, password: str | None) -> str:
     if user is None:
         return ""
     return "Basic " + base64.b64encode(f"{unquote(user)}:{unquote(password or '')}".encode()).decode()
+
+
+def _decoded(token: str) -> str:
+    try:
+        return base64.b64decode(token).decode()
+    except ValueError:
+        return ""
 
 
 def _host(name: str | None) -> str:

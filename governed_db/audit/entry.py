@@ -36,6 +36,7 @@ repair would show.
 5. end: the segment is complete. Its records end at ``offset``; the file has ``length`` bytes; ``data`` is
 the SHA-256 of its header and of what
    is behind ``offset``, without zeros at the end; ``first`` is the sequence that comes next.
+6. retired: the segment goes under retention, with ``length`` records from ``first`` on.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ MOST_RECORDS = 512
 """Records of one run: their hashes are held in memory and go into the tree at once, which takes 0.3 ms of
 Python's lock. Larger runs would save entries, of which one has the size of three leaves and a half."""
 
+LATEST = 253_402_300_799_999_999
+"""The last microsecond of the year 9999: a segment's name has four digits for the year."""
+
+_LARGEST = (1 << 63) - 1  # the largest offset that a file can have, and more records than anybody can store
 _ENTRY = Struct("<BBHIQQQIIQQQQ32sI")
 _CRC = Struct("<I")
 _RECORD = Struct("<BQQ")
@@ -71,6 +76,7 @@ class Kind(IntEnum):
     DAMAGE = 3
     GAP = 4
     END = 5
+    RETIRED = 6
 
 
 @frozen(kw_only=True)
@@ -132,7 +138,9 @@ class Entry:
             return None
         form, kind, _, count, at, journal, created, index, crc, *rest = _ENTRY.unpack_from(packed)
         offset, first, length, when, data, _ = rest
-        if form != FORMAT or kind not in Kind._value2member_map_:
+        if form != FORMAT or kind not in Kind._value2member_map_ or created > LATEST:
+            return None
+        if max(offset, first, length) > _LARGEST or offset + length > _LARGEST or first + length > _LARGEST:
             return None
         entry = cls(
             kind=Kind(kind),

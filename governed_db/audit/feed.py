@@ -10,6 +10,7 @@ from governed_db.audit.entry import ENTRY_SIZE, MOST_RECORDS, Entry, Kind, entry
 from governed_db.audit.held import Differs, Held
 from governed_db.audit.logfiles import FOLDER
 from governed_db.audit.note import VerifierKey
+from governed_db.audit.regular import descriptor
 from governed_db.audit.verdict import MAX_FINDINGS, Finding, Report
 from governed_db.audit.verdict import Kind as What
 
@@ -155,7 +156,7 @@ class Feed:
             number += 1
             if entry.kind is not Kind.RUN:
                 continue
-            for journal, first, count, at in again:
+            for journal, first, count, at, _ in again:
                 start = max(first, entry.first)
                 size = min(first + count, entry.first + entry.count) - start
                 if journal != entry.journal or size <= 0 or entry.at >= at:
@@ -170,7 +171,7 @@ class Feed:
 
 def _opened(path: Path) -> int | None:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return descriptor(path)
     except FileNotFoundError:
         return None
 

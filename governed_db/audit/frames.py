@@ -20,6 +20,7 @@ from governed_db.audit.layout import (
     RECORD,
     Header,
 )
+from governed_db.audit.regular import unbuffered
 
 PIECE = 256 << 10
 """Bytes that are read at once: a quarter of a first segment, and no more than the largest record."""
@@ -67,7 +68,7 @@ def header(path: Path) -> Header | None:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb", buffering=0) as file:
+    with unbuffered(path) as file:
         return Header.unpack(file.read(HEADER_SIZE))
 
 

@@ -11,16 +11,16 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from attrs import define, frozen
 
 from governed_db.audit.entry import Entry, Kind, record_hash
 from governed_db.audit.frames import digest, header, records, surroundings
-from governed_db.audit.intake import created
 from governed_db.audit.layout import HEADER_SIZE, OPEN, SEALED
-from governed_db.audit.scan import Damage, Name, Stored, names, scan
+from governed_db.audit.regular import descriptor
+from governed_db.audit.scan import Damage, Name, Stored, created, names, scan
 from governed_db.audit.verdict import Finding, Report
 from governed_db.audit.verdict import Kind as What
 
@@ -28,7 +28,8 @@ OPEN_FILES = 64
 """Segments that are kept open: the runs of so many processes that write at the same time."""
 
 RETIRED = "journal.retired"
-"""The event that retention leaves for segments that it takes away."""
+"""The event that retention leaves for segments that it takes away. Whoever can write to the folder can write
+one: it is the log's own entry that counts."""
 
 _MOST_PAIRS = 64  # records of a run that are compared with each other, to tell swapped ones from edited ones
 
@@ -53,6 +54,16 @@ class Missing:
     count: int
 
 
+class Again(NamedTuple):
+    """Records that the log had already: ``number`` from ``first`` on, whose leaves begin at ``at``."""
+
+    journal: int
+    first: int
+    number: int
+    at: int
+    segment: str
+
+
 class Held:
     """What has been held to the log so far."""
 
@@ -64,8 +75,9 @@ class Held:
         self.newest: dict[int, int] = {}
         self.following: dict[int, int] = {}
         self.missing: dict[str, Missing] = {}
-        self.again: list[tuple[int, int, int, int]] = []
+        self.again: list[Again] = []
         self.announced: dict[str, tuple[int, int]] = {}
+        self._claimed: dict[str, tuple[int, int]] = {}
         self._late: dict[str, tuple[int, int]] = {}
         self._bad: set[str] = set()
         self._cut: set[str] = set()  # of those, the ones without their end
@@ -94,6 +106,9 @@ class Held:
                 return self._damage(entry)
             case Kind.END:
                 return self._end(entry)
+            case Kind.RETIRED:
+                self.announced[entry.segment] = (entry.first, entry.first + entry.length - 1)
+                return []
 
     def _run(self, entry: Entry, leaves: bytes) -> list[Differs]:
         name = entry.segment
@@ -101,7 +116,7 @@ class Held:
         if entry.first < known:
             # A segment that was taken away was written again from memory; both are in the log.
             self.again.append(
-                (entry.journal, entry.first, min(entry.count, known - entry.first), entry.at + 1)
+                Again(entry.journal, entry.first, min(entry.count, known - entry.first), entry.at + 1, name)
             )
         self.following[entry.journal] = max(known, entry.first + entry.count)
         self.newest[entry.journal] = max(self.newest.get(entry.journal, 0), entry.index)
@@ -121,7 +136,7 @@ class Held:
             if record_hash(prefix, sequence, payload) != leaves[place * 32 : place * 32 + 32]:
                 return self._explain(entry, leaves)
             if b"journal.retired" in payload:
-                self._retirement(payload, self.announced)
+                self._retirement(payload, self._claimed)
             place += 1
             last = following
         return [] if place == entry.count and last == end else self._explain(entry, leaves)
@@ -191,7 +206,7 @@ class Held:
                 offset, payload = good[0]
                 places.append(offset)
                 if b"journal.retired" in payload:
-                    self._retirement(payload, self.announced)
+                    self._retirement(payload, self._claimed)
             elif stored:
                 wrong[place] = (stored[0][1], expected)
                 odd.append((place, expected))
@@ -270,19 +285,29 @@ class Held:
             self.report.retired += gone.count
             return
         journal = f"{gone.journal:016x}"
-        if any(j == gone.journal and f <= gone.first and f + n > gone.last for j, f, n, _ in self.again):
+        if self._copied(gone):
             self.report.remarks.append(
                 f"segment {segment} was taken away by somebody; the journal wrote its records again"
             )
             return
         text = f"segment {segment} with the records {gone.first} to {gone.last} is gone"
         if said is not None:
-            text += f"; the event that retires it names the records {said[0]} to {said[1]}"
+            text += f"; the log's entry that retires it names the records {said[0]} to {said[1]}"
+        elif segment in self._claimed:
+            text += "; an event names it as retired, and the log itself does not"
         elif segment in self._late:
             text += "; an event that no checkpoint is over yet retires it: verify again after the next one"
         else:
-            text += ", and no event of retention in the log names it"
+            text += ", and the log does not say that it was retired"
         self.report.found(Finding(What.DELETED, text, journal, gone.first, "", segment))
+
+    def _copied(self, gone: Missing) -> bool:
+        """Whether every record of a missing segment is in one that is there, which the log took up later."""
+        following = gone.first
+        for copy in sorted((a for a in self.again if a.journal == gone.journal), key=lambda a: a.first):
+            if copy.first <= following and copy.segment not in self.missing:
+                following = max(following, copy.first + copy.number)
+        return following > gone.last
 
     def _rest(self, name: Name) -> None:
         segment = name.path.name
@@ -346,7 +371,7 @@ class Held:
         fd = self._files.pop(name, None)
         if fd is None:
             try:
-                fd = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
+                fd = descriptor(self.folder / name)
             except FileNotFoundError:
                 return None
             while len(self._files) >= OPEN_FILES:

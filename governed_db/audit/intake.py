@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from governed_db.audit.entry import MOST_RECORDS, Entry, Kind, record_hash
 from governed_db.audit.frames import digest, header, records, surroundings
 from governed_db.audit.layout import HEADER_SIZE, PREPARED, SEALED
 from governed_db.audit.log import Log
-from governed_db.audit.scan import Damage, Name, alive, begun, names, scan
+from governed_db.audit.regular import unbuffered
+from governed_db.audit.scan import Damage, Name, alive, begun, created, names, scan
 
 SLICE = 16
 """Records that are hashed, in some 0.1 ms, before other threads get the interpreter's lock: what a
@@ -91,7 +91,7 @@ def _segment(log: Log, name: Name, budget: Budget) -> bool:
     if (found is not None and found.state == PREPARED) or (found is None and living):
         return True
     place = Place(log, name)
-    with path.open("rb", buffering=0) as file:
+    with unbuffered(path) as file:
         fd = file.fileno()
         if found is None and place.offset <= HEADER_SIZE and not place.seen:
             place.damage(fd, 0, HEADER_SIZE)
@@ -208,9 +208,3 @@ def _step_over(place: Place, fd: int, *, living: bool) -> bool:
     if next(records(fd, place.offset, os.fstat(fd).st_size), None) is None:
         place.damage(fd, place.offset, item.end - place.offset)
     return True
-
-
-def created(name: Name) -> int:
-    """Return a segment's time of creation, in microseconds since the Unix epoch, from its name."""
-    at = datetime.strptime(name.created, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
-    return int(at.timestamp()) * 1_000_000 + at.microsecond

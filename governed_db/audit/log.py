@@ -29,8 +29,9 @@ import secrets
 import time
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from governed_db.audit import logstate, note, tree, witness
 from governed_db.audit.checkpoint import Checkpoint
@@ -38,13 +39,19 @@ from governed_db.audit.entry import ENTRY_SIZE, MOST_RECORDS, Entry, Kind, entry
 from governed_db.audit.folder import settle
 from governed_db.audit.logfiles import FOLDER, append, replace, write
 from governed_db.audit.logstate import State
+from governed_db.audit.regular import buffered, descriptor
+from governed_db.audit.scan import created, named
 from governed_db.audit.signing import Signer
+
+if TYPE_CHECKING:
+    from governed_db.audit.retention import Retired
 
 LOCK_RETRY = 0.02
 """Seconds between two tries for the lock. Whoever has it needs some milliseconds, or a second after a
 burst."""
 
 _LAST_NOTES = 4 * note.MAX_NOTE
+_SIGNED = (Kind.KEY, Kind.RETIRED)  # what nobody but a holder of the key may say: nothing else proves it
 
 
 class Contradicted(Exception):  # noqa: N818 - named for what has happened, as the errors of the package are
@@ -128,14 +135,14 @@ class Log:
         try:
             signed, _ = witness.last_note(self.place / "checkpoints", _LAST_NOTES)
             size = Checkpoint.parse(note.Note.parse(signed).text).size if signed else 0
-            with (self.place / "entries").open("rb") as file:
+            with buffered(self.place / "entries") as file:
                 while (entry := Entry.unpack(file.read(ENTRY_SIZE))) is not None and entry.at < size:
                     if entry.kind is Kind.KEY:
                         key = entry.data
         except FileNotFoundError:
             pass
         with contextlib.suppress(FileNotFoundError):
-            self.origin = (self.place / "origin").read_text("utf-8").removesuffix("\n")
+            self.origin = _text(self.place / "origin")
         return key
 
     def following(self, journal: int, index: int) -> int:
@@ -179,13 +186,37 @@ class Log:
         signed = note.sign(checkpoint.text, *((s.named(self.origin), s.sign) for s in signers)).dump()
         append(self.place / "checkpoints", signed + b"\n")
         self.last, self.last_note = checkpoint, signed
-        logstate.keep(self.folder, self.origin, self.state)
+        logstate.keep(self.folder, self.origin, self.state, signers[0])
         for path in self.witnesses:
             try:
                 witness.append(path, signed)
             except OSError:
                 self.witness_failures += 1
         return signed
+
+    def retire(self, segments: Iterable[Retired]) -> None:
+        """Append that these segments go. It counts once it is signed.
+
+        Raises:
+            Contradicted: one is not taken up to its end, whatever the file ``state`` said of it.
+        """
+        going = [one for one in segments if one.path.exists()]  # another process may have been faster
+        for segment in going:
+            if not self.state.segments.get(segment.path.name, (0, False))[1]:
+                raise Contradicted(f"The segment {segment.path.name} is not in the log to its end.")
+        for segment in going:
+            name = named(segment.path)
+            if name is not None:
+                self.append(
+                    Entry(
+                        kind=Kind.RETIRED,
+                        journal=int(name.journal, 16),
+                        created=created(name),
+                        index=name.index,
+                        first=segment.first,
+                        length=segment.last - segment.first + 1,
+                    )
+                )
 
     def release(self) -> None:
         """Let go of everything. May be called again."""
@@ -210,9 +241,9 @@ class Log:
                 return True
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._leaves = os.open(self.place / "leaves", flags, 0o600)
-        self._entries = os.open(self.place / "entries", flags, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        self._leaves = descriptor(self.place / "leaves", flags)
+        self._entries = descriptor(self.place / "entries", flags)
         if not self._seen or self._seen != self._sizes():
             self._read()
         if self.state.entries == 0:
@@ -222,12 +253,22 @@ class Log:
             self._ask(path)
 
     def _read(self) -> None:
-        was = self.origin
+        was, before = self.origin, self.last
         self._name()
         if was and was != self.origin:
             raise Contradicted(f"The log {was} in {self.place} was replaced by the log {self.origin}.")
         self._last_checkpoint()
-        helped = logstate.kept(self.folder, self.origin)
+        if before is not None and (
+            self.last is None
+            or self.last.size < before.size
+            or (self.last.size == before.size and self.last != before)
+        ):
+            self.last = before  # so that it is not forgotten with the next look
+            raise Contradicted(
+                f"This process knows a checkpoint of {before.size} leaves of the log in {self.place}, which"
+                " is gone: it was rolled back or forked."
+            )
+        helped = logstate.kept(self.folder, self.origin, self.signer().named(self.origin))
         # It is written after the checkpoint that it belongs to.
         if helped.known.size > (0 if self.last is None else self.last.size):
             raise Contradicted(
@@ -247,7 +288,7 @@ class Log:
     def _name(self) -> None:
         path = self.place / "origin"
         try:
-            self.origin = path.read_text("utf-8").removesuffix("\n")
+            self.origin = _text(path)
         except FileNotFoundError:
             if self._seen or any(self._sizes()[at][1] for at in range(3)):
                 raise Contradicted(f"The log in {self.place} has lost its name, the file 'origin'.") from None
@@ -291,8 +332,8 @@ class Log:
             raise Contradicted("The log's state is not what its last checkpoint signed.")
         while (found := self._whole()) is not None:
             entry, leaves = found
-            if entry.kind is Kind.KEY and self.state.entries and (last is None or entry.at >= last.size):
-                break  # a change of key that was stopped before the old key signed it
+            if entry.kind in _SIGNED and self.state.entries and (last is None or entry.at >= last.size):
+                break  # stopped before it was signed, or put there by somebody who has no key
             before = self.state.known.size
             if last is not None and before < last.size and entry.end > last.size:
                 raise Contradicted(f"The last checkpoint, of {last.size} leaves, ends within an entry.")
@@ -407,6 +448,11 @@ def rotate(log: Log, following: Signer, *, timeout: float = 30.0) -> bytes:
         signed = log.sign(old)
         assert signed is not None
         return signed
+
+
+def _text(path: Path) -> str:
+    with buffered(path) as file:
+        return file.read(note.MAX_NOTE).decode().removesuffix("\n")
 
 
 _logs: weakref.WeakSet[Log] = weakref.WeakSet()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+
+from governed_db.audit.regular import descriptor
 
 FOLDER = "log"
 """The name of the log's folder in the journal's."""
@@ -19,11 +22,23 @@ def write(descriptor: int, data: bytes, offset: int) -> None:
 def append(path: Path, data: bytes) -> None:
     """Append ``data`` to a file of mode 0600 and bring it to the disk."""
     new = not path.exists()
-    with path.open("ab", buffering=0) as file:
+    opened = descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
         if new:
-            os.fchmod(file.fileno(), 0o600)
-        file.write(data)
-        os.fsync(file.fileno())
+            os.fchmod(opened, 0o600)
+        size, wanted = os.fstat(opened).st_size, len(data)
+        try:
+            while data:  # a disk that is getting full takes a part, and says so the next time
+                data = data[os.write(opened, data) :]
+            os.fsync(opened)
+        except OSError:
+            # Half a note would run into the next one. Not where somebody else has written meanwhile.
+            with contextlib.suppress(OSError):
+                if os.fstat(opened).st_size == size + wanted - len(data):
+                    os.ftruncate(opened, size)
+            raise
+    finally:
+        os.close(opened)
     if new:
         sync(path.parent)
 

@@ -199,11 +199,23 @@ def rejections_in_json(signal: str, body: bytes) -> tuple[int, str]:
         ValueError: the body is no such answer.
     """
     answer = orjson.loads(body)
-    partial = answer.get("partialSuccess") or {} if isinstance(answer, dict) else None
+    partial = _field(answer, "partialSuccess", "partial_success") or {} if isinstance(answer, dict) else None
     if not isinstance(partial, dict):
         raise ValueError("the answer is not one of OTLP")
-    count = partial.get("rejectedSpans" if signal == TRACES else "rejectedLogRecords", 0)
-    return int(count), str(partial.get("errorMessage", ""))
+    names = (
+        ("rejectedSpans", "rejected_spans")
+        if signal == TRACES
+        else ("rejectedLogRecords", "rejected_log_records")
+    )
+    count = _field(partial, *names) or 0
+    if not isinstance(count, str | int | float):
+        raise ValueError("the answer is not one of OTLP")
+    return int(count), str(_field(partial, "errorMessage", "error_message") or "")
+
+
+def _field(found: Mapping[str, Any], name: str, original: str) -> Any:
+    # protobuf's JSON mapping: parsers take the lowerCamelCase name and that of the message's definition.
+    return found.get(name, found.get(original))
 
 
 def resource(start: Mapping[str, Any] | None, journal: str) -> dict[str, Any]:

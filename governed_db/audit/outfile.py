@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -34,9 +35,16 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         with path.open("wb") as there:
             yield there
         return
-    target = path.resolve()  # a link keeps pointing, to the new file
+    try:
+        target = path.resolve()  # a link keeps pointing, to the new file
+    except RuntimeError:  # so pathlib says it before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
     beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.part")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        error.filename = str(path)  # nobody has asked for the one beside it
+        raise
     try:
         with open(descriptor, "wb", buffering=1 << 18) as file:
             yield file

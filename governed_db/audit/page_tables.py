@@ -45,7 +45,8 @@ def access(summary: Summary) -> Markup:
     """Subjects by relations, with sensitive columns and their masks."""
     ordered = sorted(
         summary.access.rows.items(),
-        key=lambda row: (-(row[1].reads + row[1].writes + row[1].refused), row[0]),
+        # What the library looked up by itself comes last: it is of every catalog there is, and nobody's work.
+        key=lambda row: (row[1].look_ups, -(row[1].reads + row[1].writes + row[1].refused), row[0]),
     )
     rows = (
         (

@@ -20,6 +20,7 @@ from governed_db.audit.entry import (
 from governed_db.audit.frames import records
 from governed_db.audit.logfiles import FOLDER
 from governed_db.audit.note import MAX_NOTE, Note
+from governed_db.audit.regular import buffered, unbuffered
 
 _PIECE = 4096  # leaves that are read and hashed at once
 
@@ -52,7 +53,7 @@ def prove(folder: Path, record_id: str) -> Proof:
             f"{folder} has no checkpoint", remedy="governed-db audit checkpoint signs one"
         ) from None
     index, leaf = _find(folder, place, checkpoint.size, record_id)
-    with (place / "leaves").open("rb", buffering=0) as file:
+    with unbuffered(place / "leaves") as file:
         hashes = tuple(
             _root(file.fileno(), start, end) for start, end in tree.inclusion_ranges(index, checkpoint.size)
         )
@@ -68,13 +69,13 @@ def prove(folder: Path, record_id: str) -> Proof:
 def _find(folder: Path, place: Path, size: int, record_id: str) -> tuple[int, bytes]:
     """Return index and bytes of the leaf of a record."""
     wanted = b'"id":"' + record_id.encode() + b'"'
-    with (place / "entries").open("rb", buffering=ENTRY_SIZE * 1024) as entries:
+    with buffered(place / "entries") as entries:
         while (entry := Entry.unpack(entries.read(ENTRY_SIZE))) is not None and entry.at < size:
             if entry.kind is not Kind.RUN:
                 continue
             with (
                 contextlib.suppress(FileNotFoundError),
-                (folder / entry.segment).open("rb", buffering=0) as file,
+                unbuffered(folder / entry.segment) as file,
             ):
                 for sequence, payload, _ in records(file.fileno(), entry.offset, entry.offset + entry.length):
                     if wanted in payload and _id(payload) == record_id:
@@ -88,7 +89,7 @@ def _find(folder: Path, place: Path, size: int, record_id: str) -> tuple[int, by
 
 
 def _stored(place: Path, at: int, expected: bytes, leaf: bytes) -> tuple[int, bytes]:
-    with (place / "leaves").open("rb", buffering=0) as file:
+    with unbuffered(place / "leaves") as file:
         if os.pread(file.fileno(), tree.HASH_SIZE, at * tree.HASH_SIZE) != expected:
             raise NotProven(
                 "the record is not what the log took up", remedy="governed-db audit verify says more"

@@ -77,22 +77,45 @@ def conninfo(dsn: str, path: Sequence[str], *, writes: bool) -> str:
     return make_conninfo(dsn, options=" ".join(filter(None, (given, *added))))
 
 
+def by_path(steps: Iterable[Entry]) -> Iterator[tuple[list[str], Sequence[Entry]]]:
+    """Yield each search path with the steps in a row whose names were resolved by it.
+
+    A step without one (nothing had been resolved yet) goes with those before it.
+    """
+    path: list[str] = []
+    held: list[Entry] = []
+    for entry in steps:
+        own = view.strings(part(entry, "where"), "search_path")
+        if own and path and own != path:
+            yield path, held
+            held = []
+        path = own or path
+        held.append(entry)
+    if held:
+        yield path, held
+
+
 def rerun(
     connection: Any,
     steps: Iterable[Entry],
     *,
     writes: bool,
     secret: Callable[[str], bytes | None] | None = None,
+    path: Sequence[str] = (),
 ) -> Iterator[Step]:
     """Run what can be run on ``connection``, governed and in autocommit, and compare.
 
     ``secret`` returns the key of a name; with it, what is on record encrypted is run with its values.
+    With ``path``, what was resolved by another search path is not run: its names could mean something else.
     With ``writes`` the whole runs in a transaction that is rolled back when the last step is taken, or when
     nobody takes another.
 
     Raises:
         psycopg.Error: the connection is lost.
     """
+    if not writes:
+        # Of each transaction, beside the session's default: a statement that is run can change the default.
+        connection.read_only = True
     with connection.transaction(force_rollback=True) if writes else nullcontext():
         for entry in steps:
             statement, because = readable(entry)
@@ -103,6 +126,9 @@ def rerun(
                 asked = asked if isinstance(found, str) else found
             if not because and statement is not None:
                 because = _unwanted(statement, writes)
+            own = view.strings(part(entry, "where"), "search_path")
+            if not because and path and own and own != list(path):
+                because = "its names were resolved by another search_path than those before it"
             if because:
                 yield Step(entry=entry, verdict="not run", because=because)
                 continue

@@ -2,17 +2,19 @@
 
 A segment may go when it was closed, its last record is older than the policy keeps records (or the folder
 holds more than it may), and the log's last checkpoint covers it: what is gone is then still provable, by the
-hashes that stay. First an event ``journal.retired`` is on record that names the segment and its records, then
-the file is removed. Whoever is stopped between the two leaves a file that the next one retires again.
+hashes that stay. First an event ``journal.retired`` is on record that names the segment and its records, and
+the log has an entry that says the same and is signed: an event alone can be written by whoever can write to
+the folder. Then the file is removed. Whoever is stopped in between leaves a file that the next one retires
+again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
 
@@ -54,6 +56,13 @@ Covered = Callable[[str], bool]
 """Whether a segment, by its file's name, is under the log's last checkpoint to its end."""
 
 
+class Sign(Protocol):
+    """What has the log say that segments go: :meth:`governed_db.audit.sequencer.Sequencer.checkpoint`."""
+
+    def __call__(self, *, retiring: Sequence[Retired]) -> object:
+        """Put into the log that these go, and sign it."""
+
+
 def due(folder: Path, keep: Keep, covered: Covered, now: float) -> Iterator[Retired]:
     """Yield the segments that are to go, oldest first. Nothing is changed.
 
@@ -93,9 +102,9 @@ def retire(
     covered: Covered,
     now: float,
     note: Callable[[Retired], None],
-    sign: Callable[[], object],
+    sign: Sign,
 ) -> list[Retired]:
-    """Put what is due on record by ``note``, have that signed by ``sign``, remove it, and return it.
+    """Put what is due on record by ``note``, have it signed for by ``sign``, remove it, and return it.
 
     In that order: who verifies meanwhile finds no segment missing that no signed record accounts for.
 
@@ -108,7 +117,7 @@ def retire(
     for segment in going:
         note(segment)
     if going:
-        sign()
+        sign(retiring=going)
     for segment in going:
         with contextlib.suppress(FileNotFoundError):  # by another process, which has noted it as well
             os.unlink(segment.path)

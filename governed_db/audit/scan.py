@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
@@ -27,8 +28,9 @@ from governed_db.audit.layout import (
     padded,
     unframe,
 )
+from governed_db.audit.regular import unbuffered
 
-_NAME = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{16})-(\d{6,})\.journal")
+_NAME = re.compile(r"([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-([0-9a-f]{16})-([0-9]{6,10})\.journal")
 _CHUNK = 64 * 1024
 _FIRST_READ = 2048
 # A length is not to be trusted before its CRC is; no writer makes larger records.
@@ -69,22 +71,60 @@ class Damage:
 
 
 def names(folder: Path) -> list[Name]:
-    """Return the segments in ``folder`` in order of creation, journal and index; nothing is opened."""
-    found = ((entry, _NAME.fullmatch(entry.name)) for entry in os.scandir(folder))
-    listed = [Name(Path(e.path), m[1], m[2], int(m[3])) for e, m in found if m is not None]
+    """Return the segments in ``folder`` in order of creation, journal and index; nothing is opened.
+
+    What is no regular file, or has a name that no header gives, is none.
+    """
+    with os.scandir(folder) as entries:
+        found = ((entry, named(Path(entry.path))) for entry in entries)
+        listed = [name for entry, name in found if name is not None and _regular(entry)]
     return sorted(listed, key=lambda n: (n.created, n.journal, n.index))
+
+
+def named(path: Path) -> Name | None:
+    """Return what a path says as the name of a segment, ``None`` where it is none."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        return None
+    name = Name(path, match[1], match[2], int(match[3]))
+    try:
+        header = Header(
+            journal=int(name.journal, 16), index=name.index, pid=0, first=0, created=created(name), capacity=0
+        )
+        # The log knows a segment by what its header says: two names for one would be two segments.
+        same = header.created >= 0 and header.index < 1 << 32 and header.file_name == path.name
+    except ValueError:  # no date
+        return None
+    return name if same else None
+
+
+def _regular(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def created(name: Name) -> int:
+    """Return a segment's time of creation, in microseconds since the Unix epoch, from its name.
+
+    Raises:
+        ValueError: it is no date.
+    """
+    at = datetime.strptime(name.created, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    return int(at.timestamp()) * 1_000_000 + at.microsecond
 
 
 def alive(path: Path) -> bool:
     """Whether the process that writes this segment still runs (or one that it forked without telling us)."""
-    with path.open("rb", buffering=0) as file:
+    with unbuffered(path) as file:
         return _locked(file)
 
 
 def begun(path: Path) -> bool:
     """Whether records were ever to be stored in this segment; false for one that is prepared, or gone."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with unbuffered(path) as file:
             header = Header.unpack(file.read(HEADER_SIZE))
     except FileNotFoundError:
         return False
@@ -103,7 +143,7 @@ def scan(path: Path, start: int = HEADER_SIZE) -> Iterator[Stored | Damage]:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb", buffering=0) as file:
+    with unbuffered(path) as file:
         # Asked before anything is read: a writer that dies meanwhile has finished what we then find.
         living = _locked(file)
         fd = file.fileno()
@@ -150,7 +190,7 @@ def stored_at(path: Path, offset: int) -> Stored | None:
         OSError: the file cannot be read.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with unbuffered(path) as file:
             found = _frame(file.fileno(), offset, os.fstat(file.fileno()).st_size)
     except FileNotFoundError:
         return None

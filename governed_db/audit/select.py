@@ -170,9 +170,11 @@ class Selection:
             if wanted:
                 yield _field(wanted, section, name)
         if self.relations:
-            yield lambda entry: any(_tail(self.relations, name) for name in _relations(entry))
+            relations = _stored(self.relations)
+            yield lambda entry: any(_tail(relations, name) for name in _relations(entry))
         if self.columns:
-            yield lambda entry: any(_tail(self.columns, name) for name in _columns(entry))
+            columns = _stored(self.columns)
+            yield lambda entry: any(_tail(columns, name) for name in _columns(entry))
         if self.decisions:
             yield self._decided
         if self.statuses:
@@ -251,6 +253,15 @@ def _columns(entry: Entry) -> Iterator[str]:
     yield from view.columns(entry)
     for column, _, _ in view.masked(entry):
         yield column
+
+
+def _stored(wanted: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
+    # Records have names as the catalog has them; people copy them from SQL, where quotes are around some.
+    unquoted = (_QUOTED.sub(lambda found: found[1].replace('""', '"'), one.said) for one in wanted)
+    return (*wanted, *(Pattern(name) for name in unquoted))
+
+
+_QUOTED = re.compile(r'"((?:[^"]|"")+)"')
 
 
 def _tail(wanted: tuple[Pattern, ...], name: str) -> bool:

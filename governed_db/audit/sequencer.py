@@ -13,14 +13,18 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from governed_db.audit.intake import Budget, take_up
 from governed_db.audit.log import Contradicted, Log, OtherKey
 from governed_db.audit.signing import KeyUnusable, Signer
 from governed_db.errors import AuditUnavailable
 from governed_db.policy.settings import CHECKPOINT_RECORDS, CHECKPOINT_SECONDS
+
+if TYPE_CHECKING:
+    from governed_db.audit.retention import Retired
 
 INTERVAL = float(CHECKPOINT_SECONDS)
 """Seconds between two checkpoints while records come."""
@@ -70,6 +74,7 @@ class Sequencer:
     _started: bool
     _done: int
     _next: float
+    _until: float
 
     def __init__(
         self,
@@ -108,7 +113,7 @@ class Sequencer:
         if self._thread is not None:
             return
         if self._ending.is_set():
-            self._renew()
+            self._begin()
         self._started = True
         thread = threading.Thread(target=_run, args=(weakref.ref(self),), name="governed_db log", daemon=True)
         self._thread = thread
@@ -117,12 +122,15 @@ class Sequencer:
         except RuntimeError:  # no more threads; close() takes everything up
             self._thread = None
 
-    def checkpoint(self, timeout: float = CLOSE, *, gently: bool = False) -> bytes | None:
+    def checkpoint(
+        self, timeout: float = CLOSE, *, gently: bool = False, retiring: Sequence[Retired] = ()
+    ) -> bytes | None:
         """Take up everything and sign it now; return the newest checkpoint's note, ``None`` if there is none.
 
         Args:
             timeout: seconds after which it stops with what it has, which is signed.
             gently: whether other threads get the interpreter's lock in between.
+            retiring: segments that go once this is signed; the log says so itself.
 
         Raises:
             TimeoutError: another process has had the log for all that time.
@@ -130,7 +138,7 @@ class Sequencer:
             KeyUnusable: there is nothing to sign with.
             OSError, AuditUnavailable: the log or a segment cannot be read or written.
         """
-        return self._checkpoint(timeout, timeout, gently=gently)
+        return self._checkpoint(timeout, timeout, gently=gently, retiring=retiring)
 
     def close(self, timeout: float = CLOSE) -> None:
         """Sign everything that was appended, within ``timeout`` seconds, and end the thread. Never raises.
@@ -139,16 +147,17 @@ class Sequencer:
         """
         if self._ending.is_set() or not self._started:
             return
+        self._until = time.monotonic() + timeout
         self._ending.set()
-        until = time.monotonic() + timeout
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
-        self._thread = None
-        # Also where nothing is new: a child that was forked, or killed, may have left records.
-        if not self.stopped_because:
-            left = max(until - time.monotonic(), POLL / 10)
-            self._try(left, left, gently=False)
+        thread, self._thread = self._thread, None
+        if thread is None or thread is threading.current_thread():
+            self._last()
+            return
+        # By the thread: a witness or a key on a mount that hangs must not hang who closes.
+        thread.join(timeout + POLL)
+        if thread.is_alive():
+            self.failures += 1
+            _logger.warning("The last checkpoint is not signed within %s s; the end does not wait.", timeout)
 
     def stats(self) -> dict[str, int]:
         """Return counters: checkpoints signed here, failures, checkpoints that a witness missed, and 1 if
@@ -167,11 +176,23 @@ class Sequencer:
 
     def _renew(self) -> None:
         self._one = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        # The lock stays: a thread that close() did not wait for may still have it, and the log.
         self._ending = threading.Event()
         self._thread = None
         self._started = False
         self._done = 0  # records that had been appended when the last checkpoint was begun
         self._next = time.monotonic() + self.interval
+        self._until = 0.0
+
+    def _last(self) -> None:
+        """Sign what is left when somebody closes; also where nothing is new: a child that was forked, or
+        killed, may have left records."""
+        if not self.stopped_because:
+            left = max(self._until - time.monotonic(), POLL / 10)
+            self._try(left, left, gently=False)
 
     def _tick(self) -> None:
         appended = 0 if self._appended is None else self._appended()
@@ -198,11 +219,18 @@ class Sequencer:
         except (OSError, AuditUnavailable, ValueError) as error:
             self.failures += 1
             _logger.warning("No checkpoint could be signed: %s", error)
+        except Exception as error:
+            # A signer of somebody else's, or files that nobody foresaw: the next try may do better, and no
+            # end of a process may fail of it. The name of its class alone: what it says may quote a secret.
+            self.failures += 1
+            _logger.warning("No checkpoint could be signed: %s", type(error).__name__)
         else:
             self._done = so_far
         self._next = time.monotonic() + self.interval
 
-    def _checkpoint(self, lock: float, timeout: float, *, gently: bool) -> bytes | None:
+    def _checkpoint(
+        self, lock: float, timeout: float, *, gently: bool, retiring: Sequence[Retired] = ()
+    ) -> bytes | None:
         until = time.monotonic() + timeout
         # The thread stops early where somebody waits for its end, and leaves the rest to close().
         stop = self._ending.is_set if gently else None
@@ -216,6 +244,11 @@ class Sequencer:
                 complete = False
                 while not complete and time.monotonic() < until and not (stop and stop()):
                     complete = take_up(self.log, Budget(until, self.records, gently=gently, stop=stop))
+                    made = self.log.sign()
+                    if made is not None:
+                        signed.append(made)
+                if retiring:
+                    self.log.retire(retiring)
                     made = self.log.sign()
                     if made is not None:
                         signed.append(made)
@@ -250,10 +283,13 @@ def _run(reference: weakref.ref[Sequencer]) -> None:
     while (sequencer := reference()) is not None:
         ending, wait = sequencer._ending, min(POLL, sequencer.interval)
         del sequencer
-        if ending.wait(wait):
+        ended = ending.wait(wait)
+        if (sequencer := reference()) is None:
             return
-        if (sequencer := reference()) is not None:
-            sequencer._tick()
+        if ended:
+            sequencer._last()
+            return
+        sequencer._tick()
 
 
 _sequencers: weakref.WeakSet[Sequencer] = weakref.WeakSet()

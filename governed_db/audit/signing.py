@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from governed_db.audit.note import VerifierKey, decode64
+from governed_db.audit.regular import buffered
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -103,10 +104,14 @@ def of_file(path: Path) -> Signer:
         KeyUnusable: it holds no Ed25519 key in PEM, cannot be read, or others can read it.
     """
     try:
-        with path.open("rb") as file:
+        with buffered(path) as file:
             found = os.fstat(file.fileno())
             data = file.read(4096)
     except FileNotFoundError:
+        if os.path.lexists(path):
+            raise KeyUnusable(
+                f"{path} is no regular file", remedy="move it away; if it was a key, bring that back"
+            ) from None
         raise
     except OSError as error:
         raise KeyUnusable(

@@ -58,8 +58,9 @@ class Table(Generic[T]):
 
 @define
 class Access:
-    """What one caller did with one relation."""
+    """What one caller did with one relation; ``look_ups``: nothing but what the library sent by itself."""
 
+    look_ups: bool = True
     reads: int = 0
     writes: int = 0
     refused: int = 0
@@ -231,6 +232,7 @@ class Summary:
             if pair is None:
                 continue
             pair.last = max(pair.last, at)
+            pair.look_ups &= view.is_look_up(entry)
             if status == "refused":
                 pair.refused += 1
                 continue

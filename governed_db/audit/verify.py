@@ -21,7 +21,8 @@ from governed_db.audit import tree, witness
 from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.feed import Feed
 from governed_db.audit.logfiles import FOLDER
-from governed_db.audit.note import BadNote, Note, VerifierKey, speakable
+from governed_db.audit.note import MAX_NOTE, BadNote, Note, VerifierKey, speakable
+from governed_db.audit.regular import buffered
 from governed_db.audit.verdict import Finding, Report
 from governed_db.audit.verdict import Kind as What
 
@@ -109,7 +110,8 @@ class _Pass:
 
     def _origin(self) -> str:
         try:
-            name = (self.place / "origin").read_bytes().decode()
+            with buffered(self.place / "origin") as file:
+                name = file.read(MAX_NOTE).decode()
         except (FileNotFoundError, UnicodeDecodeError):
             name = ""
         if not name.endswith("\n") or not speakable(name[:-1]):

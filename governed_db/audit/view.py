@@ -18,6 +18,9 @@ Entry = Mapping[str, Any]
 STATEMENTS = frozenset({RecordKind.INTENT, RecordKind.REFUSAL, RecordKind.ATTEMPT})
 """The kinds of entries that are about a statement."""
 
+LOOK_UPS = "governed_db."
+"""How the rules begin under which the library sends what nobody asked for."""
+
 DAMAGE = "damage"
 """The kind of an entry that stands where records cannot be read."""
 
@@ -55,6 +58,12 @@ def objects(section: Entry, name: str) -> list[Mapping[str, Any]]:
 def is_statement(entry: Entry) -> bool:
     """Whether the entry is about a statement: sent, refused, or unreadable."""
     return entry.get("kind") in STATEMENTS
+
+
+def is_look_up(entry: Entry) -> bool:
+    """Whether the library sent it by itself, to judge or mask what somebody asked."""
+    # No rule of a policy may be called so (policy.read_rules.RESERVED). A refusal is of what somebody asked.
+    return entry.get("kind") == RecordKind.INTENT and text(part(entry, "may"), "rule").startswith(LOOK_UPS)
 
 
 def principal(who: Entry) -> str:

@@ -9,8 +9,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from governed_db.audit import logfiles
 from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.note import MAX_NOTE, Note
+from governed_db.audit.regular import buffered
 
 LOOK_BACK = 1 << 20
 """Bytes at a witness's end in which the last checkpoint of a log is looked for: some 4,000 checkpoints."""
@@ -24,10 +26,7 @@ def append(path: Path, note: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "ab", buffering=0) as file:
-        file.write(note + b"\n")
-        os.fsync(file.fileno())
+    logfiles.append(path, note + b"\n")
 
 
 def last_note(path: Path, look_back: int) -> tuple[bytes, int]:
@@ -37,7 +36,7 @@ def last_note(path: Path, look_back: int) -> tuple[bytes, int]:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with buffered(path) as file:
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - look_back)
         file.seek(start)
@@ -62,7 +61,7 @@ def newest(path: Path, origin: str) -> Checkpoint | None:
         OSError: the file cannot be read; one that is not there has none.
     """
     try:
-        with path.open("rb") as file:
+        with buffered(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - LOOK_BACK))
             data = file.read()
@@ -90,7 +89,7 @@ def notes(path: Path) -> Iterator[tuple[int, Note | str]]:
     number = 0
     text = b""
     piece = b""
-    with path.open("rb") as file:
+    with buffered(path) as file:
         for line in file:
             if line != b"\n" and len(piece) <= MAX_NOTE:
                 piece += line

@@ -144,22 +144,25 @@ def _again(session: Session, arguments: argparse.Namespace) -> int:
 def _steps(session: Session, arguments: argparse.Namespace) -> Iterator[Step]:
     import governed_db
     from governed_db import Governor
-    from governed_db.audit import view
-    from governed_db.audit.rerun import conninfo, rerun
+    from governed_db.audit.rerun import by_path, conninfo, rerun
     from governed_db.cli.judging import find_policy
 
-    path = view.strings(view.part(session.steps[0], "where"), "search_path")
     governor = Governor(find_policy(arguments.policy))
     try:
         identity = _replaying(_identity(arguments.identity) or governor.default_identity, session)
-        with governed_db.connect(
-            conninfo(arguments.against, path, writes=arguments.writes),
-            governor=governor,
-            identity=identity,
-            autocommit=True,
-        ) as connection:
-            secret = _secrets(session, arguments) if arguments.reveal else None
-            yield from rerun(connection, session.steps, writes=arguments.writes, secret=secret)
+        secret = _secrets(session, arguments) if arguments.reveal else None
+        groups = by_path(session.steps)
+        if arguments.writes:
+            # One transaction, so one connection, with the first path that there is.
+            groups = iter([(next(groups)[0], session.steps)])
+        for path, steps in groups:
+            with governed_db.connect(
+                conninfo(arguments.against, path, writes=arguments.writes),
+                governor=governor,
+                identity=identity,
+                autocommit=True,
+            ) as connection:
+                yield from rerun(connection, steps, writes=arguments.writes, secret=secret, path=path)
     finally:
         governor.close()
 

@@ -44,7 +44,9 @@ def add(verbs: Any) -> None:
     parser.add_argument(
         "--last", metavar="N", type=_count, default=SHOWN, help=f"how many of them (default: {SHOWN})"
     )
-    parser.add_argument("--all", action="store_true", help="all of them")
+    parser.add_argument(
+        "--all", action="store_true", help="all of them, and what governed_db looked up by itself"
+    )
     parser.add_argument("--lives", action="store_true", help="show starts and stops of processes as well")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
@@ -97,18 +99,23 @@ def _printer(arguments: argparse.Namespace) -> Any:
 
 
 def _shown(entry: Entry, selection: Selection, lives: bool) -> bool:
-    return selection.wants(entry) and (lives or entry.get("kind") not in ("start", "stop"))
+    return (lives or entry.get("kind") not in ("start", "stop")) and selection.wants(entry)
 
 
 def _list(folder: Path, selection: Selection, arguments: argparse.Namespace, show: Any) -> None:
     from governed_db.audit.reader import statements
+    from governed_db.audit.view import is_look_up
 
-    count = 0
+    count = look_ups = 0
 
     def counted() -> Iterable[Entry]:
-        nonlocal count
+        nonlocal count, look_ups
         for entry in statements(folder, beside=True):
-            if _shown(entry, selection, arguments.lives):
+            if not _shown(entry, selection, arguments.lives):
+                continue
+            if is_look_up(entry) and not arguments.all:
+                look_ups += 1
+            else:
                 count += 1
                 yield entry
 
@@ -119,18 +126,22 @@ def _list(folder: Path, selection: Selection, arguments: argparse.Namespace, sho
     last = deque(counted(), maxlen=arguments.last)
     for entry in last:
         show(entry)
-    if count > len(last):
+    said = [f"the last {len(last)} of {count:,}"] if count > len(last) else []
+    if look_ups:
+        said.append(f"{look_ups:,} look-ups of governed_db itself left out")
+    if said:
         sys.stdout.flush()
-        print(f"the last {len(last)} of {count:,} (--all shows every one)", file=sys.stderr)
+        print(f"{', '.join(said)} (--all shows every one)", file=sys.stderr)
 
 
 def _follow(folder: Path, selection: Selection, arguments: argparse.Namespace, show: Any) -> None:
     from governed_db.audit.follow import Follower
+    from governed_db.audit.view import is_look_up
 
     follower = Follower(folder)
 
     def wants(entry: Entry) -> bool:
-        return _shown(entry, selection, arguments.lives)
+        return _shown(entry, selection, arguments.lives) and (arguments.all or not is_look_up(entry))
 
     for entry in follower.last(sys.maxsize if arguments.all else arguments.last, wants):
         show(entry)

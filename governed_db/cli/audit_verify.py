@@ -133,11 +133,13 @@ def keys_of(given: str | None, folder: Path) -> tuple[list[VerifierKey], bool]:
     from governed_db import config
     from governed_db.audit import signing
     from governed_db.audit.logfiles import FOLDER
-    from governed_db.audit.note import VerifierKey
+    from governed_db.audit.note import MAX_NOTE, VerifierKey
+    from governed_db.audit.regular import buffered
 
     if given is None:
         try:
-            name = (folder / FOLDER / "origin").read_text("utf-8").strip()
+            with buffered(folder / FOLDER / "origin") as file:
+                name = file.read(MAX_NOTE).decode().strip()
         except FileNotFoundError:
             return [], False
         found = signing.existing(config.state_dir())

@@ -18,6 +18,10 @@ from governed_db.statement.facts import CAPPED, EffectKind
 
 T = TypeVar("T")
 
+RESERVED = ("governed_db.", "driver.")
+"""How the rules begin under which the trail has what the library sent by itself: readers leave it out of
+lists and do not replay it, so no rule of a policy may look like one."""
+
 TEMPLATE_FIELDS = frozenset({"effect", "target", "name", "note"})
 """What ``because`` and ``remedy`` can fill in; none of them ever holds a literal of the statement."""
 
@@ -344,6 +348,8 @@ def read_rules(doc: Document, value: Any, taken: Mapping[str, str]) -> tuple[Rul
         rule = read_rule(doc, ("rule", i), table)
         if rule.id in ids:
             doc.fail(("rule", i, "id"), f"the id '{rule.id}' is taken by the rule at {ids[rule.id]}")
+        if rule.id.startswith(RESERVED):
+            doc.fail(("rule", i, "id"), f"ids that begin with {' or '.join(RESERVED)} are the library's own")
         ids[rule.id] = rule.origin
         for earlier in rules:
             if not earlier.shadow and earlier.when.covers(rule.when):

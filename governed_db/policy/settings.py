@@ -121,8 +121,9 @@ class AuditSettings:
     checkpoint_seconds: int = CHECKPOINT_SECONDS
     checkpoint_records: int = CHECKPOINT_RECORDS
     witness: Path | None = None
-    timestamp: str = ""
-    ship: str = ""
+    # An address may hold a user, a password or a key.
+    timestamp: str = field(default="", repr=False)
+    ship: str = field(default="", repr=False)
     keep_days: int = 0
     keep_mb: int = 0
     directory: Path | None = None

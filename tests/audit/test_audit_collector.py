@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import logging
+import socket
 import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from governed_db.audit.journal import Journal
 from governed_db.audit.ship import Shipper
 from governed_db.audit.template import Template
 from governed_db.errors import AuditUnavailable
+from governed_db.policy import load_bytes
 from tests.audit.collecting import Collecting, attributes, collecting, free_port, rejected, reply
 
 SECRET = "s3cr3t-t0k3n"
@@ -121,6 +124,14 @@ def test_secrets_are_in_no_repr_and_no_file_name() -> None:
     assert destination.urls["traces"] == f"https://otel.example/x/v1/traces?key={SECRET}"
 
 
+def test_no_repr_of_a_policy_holds_an_address() -> None:
+    address = f"https://me:{SECRET}@c?k={SECRET}"
+    text = f'extends = "standard"\n[audit]\nship = "{address}"\ntimestamp = "{address}"\n'
+    policy = load_bytes(text.encode(), "policy.toml")
+    assert policy.settings.audit.ship == address
+    assert SECRET not in repr(policy)
+
+
 def test_a_user_in_the_address_is_a_header() -> None:
     found = _of(f"http://me:{SECRET}@c:1")
     assert (
@@ -150,6 +161,9 @@ def _send(collector: Collecting, headers: dict[str, str] | None = None) -> Any:
         (202, b"", "text/plain", Verdict.ACCEPTED),
         (200, b"{}", "application/json", Verdict.ACCEPTED),
         (200, b'{"partialSuccess":{"rejectedLogRecords":"1"}}', "application/json", Verdict.REJECTED),
+        (200, b'{"partial_success":{"rejected_log_records":1}}', "application/json", Verdict.REJECTED),
+        (200, b'{"partialSuccess":{"rejectedLogRecords":-1}}', "application/json", Verdict.REJECTED),
+        (200, b'{"partialSuccess":{"rejectedLogRecords":[1]}}', "application/json", Verdict.HELD),
         (200, b'{"partialSuccess":{"errorMessage":"careful"}}', "application/json", Verdict.ACCEPTED),
         (200, b"\x0a\x02\x08\x01", "application/x-protobuf", Verdict.REJECTED),
         (200, b"\x0a\x04\x12\x02hm", "application/x-protobuf", Verdict.ACCEPTED),
@@ -190,7 +204,13 @@ def test_what_an_answer_means(
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("7", 7), ("", None), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+    [
+        ("7", 7),
+        ("", None),
+        ("soon", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+    ],
 )
 def test_retry_after_is_seconds_or_a_date(collector: Collecting, text: str, seconds: float | None) -> None:
     collector.misbehave = lambda _, handler, __: reply(handler, status=503, retry_after=text) is None
@@ -205,6 +225,34 @@ def test_a_collectors_message_is_passed_on_without_secrets(collector: Collecting
     assert SECRET not in answer.why
     assert answer.why.isprintable()
     assert len(answer.why) < 300
+
+
+@pytest.mark.parametrize("quoted", [SECRET, f"me:{SECRET}", "abc%2Fdef", "abc/def"])
+def test_what_an_address_holds_is_not_passed_on(collector: Collecting, quoted: str) -> None:
+    collector.misbehave = lambda _, handler, found: rejected(handler, found, 1, f"no {quoted}!") is None
+    url = f"http://me:{SECRET}@127.0.0.1:{collector.port}?key=abc%2Fdef"
+    body = otlp.request([otlp.event({"kind": "stop", "id": "x-1", "at": record.instant()}, "")], {"": {}})
+    with Collector(Destination.of(url, environment={})) as mine:
+        assert mine.send("logs", body).why == "it rejected 1 of them: no ***!"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-5\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\n",
+        b"HTTP/9 hello\r\n\r\n",
+    ],
+)
+def test_an_answer_that_is_no_http_is_none(collector: Collecting, answer: bytes) -> None:
+    def answers(_: Collecting, handler: Any, __: list[Any]) -> bool:
+        handler.wfile.write(answer)
+        handler.close_connection = True
+        return True
+
+    collector.misbehave = answers
+    assert _send(collector).verdict is Verdict.LATER
 
 
 def test_nothing_secret_is_logged(
@@ -313,6 +361,103 @@ def test_a_server_has_to_be_trusted(collector: Collecting, certificate: tuple[Pa
 
 
 # -- durability "remote"
+
+
+# -- proxies
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[socket.socket], None]], None]]:
+    """Return what makes HTTPS_PROXY a proxy that does with its connections what it is given."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def start(serve: Callable[[socket.socket], None]) -> None:
+        def work() -> None:
+            with suppress(OSError):
+                client, _ = listening.accept()
+                with client:
+                    serve(client)
+
+        threading.Thread(target=work, daemon=True).start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+
+    yield start
+    listening.close()
+
+
+def _asked(client: socket.socket) -> bytes:
+    said = b""
+    while not said.endswith(b"\r\n\r\n"):
+        said += client.recv(1)
+    return said
+
+
+def test_tls_goes_through_a_proxy(
+    collector: Collecting,
+    certificate: tuple[Path, Path],
+    proxy: Callable[[Callable[[socket.socket], None]], None],
+) -> None:
+    path, key = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, key)
+    collector.server.socket = context.wrap_socket(collector.server.socket, server_side=True)
+    asked: list[bytes] = []
+
+    def relay(client: socket.socket) -> None:
+        asked.append(_asked(client))
+        with socket.create_connection(("127.0.0.1", collector.port)) as server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\nx: y\r\n\r\n")
+            back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+            back.start()
+            _pump(client, server)
+
+    proxy(relay)
+    assert _send_tls(f"https://localhost:{collector.port}", path).verdict is Verdict.ACCEPTED
+    assert asked[0].startswith(f"CONNECT localhost:{collector.port} HTTP/1.1\r\n".encode())
+    token = base64.b64encode(f"me:{SECRET}".encode())
+    assert b"proxy-authorization: Basic " + token in asked[0]
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+
+
+def _drip(client: socket.socket) -> None:
+    _asked(client)
+    while True:
+        client.sendall(b"H")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("serve", "why"),
+    [
+        (lambda c: c.sendall(b"HTTP/1.1 407 Who?\r\n\r\n" if _asked(c) else b""), "its proxy answered 407"),
+        (lambda c: c.sendall(b"220 smtp\r\n\r\n" if _asked(c) else b""), "does not answer in HTTP"),
+        (lambda c: c.sendall(b"HTTP/1.1 200 OK\r\n" if _asked(c) else b""), "does not end"),
+        (_drip, "no answer in time"),
+    ],
+)
+def test_a_proxy_that_does_not_do_is_told(
+    serve: Callable[[socket.socket], None],
+    why: str,
+    proxy: Callable[[Callable[[socket.socket], None]], None],
+) -> None:
+    proxy(serve)
+    answer = _send_tls("https://collector.example:4318", None, timeout=0.3)
+    assert answer.verdict is Verdict.LATER
+    assert why in answer.why
+
+
+def _send_tls(url: str, authority: Path | None, timeout: float = 10) -> Any:
+    environment = {} if authority is None else {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(authority)}
+    body = otlp.request([otlp.event({"kind": "stop", "id": "x-1", "at": record.instant()}, "")], {"": {}})
+    with Collector(Destination.of(url, environment=environment)) as mine:
+        return mine.send("logs", body, timeout=timeout)
 
 
 def test_a_record_is_acknowledged_before_its_statement(collector: Collecting, template: Template) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -9,8 +10,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
+import orjson
 import pytest
+from attrs import evolve
 
 from governed_db.audit import log as log_module
 from governed_db.audit import logstate, note, record, tree, witness
@@ -18,10 +22,11 @@ from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.entry import ENTRY_SIZE, Entry, Kind
 from governed_db.audit.intake import Budget, take_up
 from governed_db.audit.journal import Journal
-from governed_db.audit.layout import HEADER_SIZE
+from governed_db.audit.layout import HEADER_SIZE, SEALED, Header, frame
 from governed_db.audit.log import Contradicted, Log, rotate
 from governed_db.audit.logstate import covered
 from governed_db.audit.sequencer import Sequencer
+from governed_db.audit.signing import KeyUnusable, Signer, find
 from tests.audit.trails import (
     checked,
     entries,
@@ -29,6 +34,7 @@ from tests.audit.trails import (
     flip,
     frames,
     is_record,
+    key,
     kinds,
     segments,
     sequencer,
@@ -697,3 +703,205 @@ def test_a_trail_verifies_while_it_is_written_and_sequenced(folder: Path, proces
     assert checks
     writer.communicate("")
     journal.close()
+
+
+# -- what somebody puts into the folder, and what hangs
+
+
+_NAMES = (
+    "99999999T999999.000000Z-000000000000004d-000000.journal",  # no date
+    "19600101T000000.000000Z-000000000000004d-000000.journal",  # before the epoch
+    "20200101T000000.000000Z-000000000000004d-9999999999.journal",  # an index that no header holds
+    "20200101T000000.000000Z-000000000000004d-0000000.journal",  # another way to write an index
+    "20200101T000000.00000\u0660Z-000000000000004d-000000.journal",  # a digit of another alphabet
+)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_name_that_no_writer_gives_is_no_segment(folder: Path, name: str) -> None:
+    write(folder, 20)
+    header = Header(journal=77, index=0, pid=1, first=1, created=1, capacity=0, state=SEALED)
+    (folder / name).write_bytes(header.pack() + frame(record.event("x"), 1))
+    assert sequencer(folder).checkpoint() is not None
+    assert checked(folder).valid
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "loop", "nowhere"])
+def test_what_is_no_regular_file_is_no_segment(folder: Path, kind: str) -> None:
+    write(folder, 20)
+    path = folder / "20200101T000000.000000Z-000000000000004d-000000.journal"
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "loop":
+            path.symlink_to(path)
+        case _:
+            path.symlink_to(folder / "nowhere")
+    assert sequencer(folder).checkpoint() is not None
+    assert checked(folder).valid
+
+
+def test_a_pipe_in_the_place_of_a_segment_is_a_deletion(folder: Path) -> None:
+    write(folder, 20)
+    sequencer(folder).checkpoint()
+    (path,) = segments(folder)
+    path.unlink()
+    os.mkfifo(path)
+    assert kinds(checked(folder)) == {"deleted"}
+
+
+@pytest.mark.parametrize("name", ["entries", "leaves", "checkpoints", "origin"])
+def test_a_pipe_in_the_place_of_a_file_of_the_log_hangs_nobody(folder: Path, name: str) -> None:
+    write(folder, 20)
+    sequencer(folder).checkpoint()
+    mine = key(folder)
+    (folder / "log" / name).unlink()
+    os.mkfifo(folder / "log" / name)
+    assert not checked(folder, mine).valid
+    with pytest.raises((OSError, Contradicted)):
+        sequencer(folder).checkpoint()
+
+
+def test_a_witness_that_is_a_pipe_is_counted_and_hangs_nobody(folder: Path, tmp_path: Path) -> None:
+    write(folder, 20)
+    os.mkfifo(tmp_path / "witness")
+    keeper = sequencer(folder, witnesses=(tmp_path / "witness",))
+    assert keeper.checkpoint() is not None
+    assert keeper.log.witness_failures == 1
+
+
+def test_a_signing_key_that_is_a_pipe_hangs_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "audit.key")
+    with pytest.raises(KeyUnusable):
+        find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"created": 1 << 62},
+        {"offset": (1 << 64) - 1},
+        {"length": (1 << 64) - 1},
+        {"first": (1 << 64) - 1},
+        {"kind": Kind.GAP, "count": 0, "first": 1 << 62, "length": 1 << 62},
+    ],
+)
+def test_numbers_that_no_log_reaches_are_no_entry(change: dict[str, Any]) -> None:
+    good = Entry(kind=Kind.RUN, journal=1, created=1, count=1, offset=256, first=1, length=64)
+    assert Entry.unpack(good.pack()) == good
+    assert Entry.unpack(evolve(good, **change).pack()) is None
+
+
+def test_a_state_that_nobody_signed_keeps_nothing_out_of_the_log(folder: Path) -> None:
+    """Who can write to the folder says that a living segment is taken up to its end."""
+    journal = write(folder, 5, close=False)
+    sequencer(folder).checkpoint()
+    path = folder / "log" / "state"
+    signature, _, data = path.read_bytes().partition(b"\n")
+    held = orjson.loads(data)
+    held["segments"] = {name: [1 << 20, True] for name in held["segments"]}
+    path.write_bytes(signature + b"\n" + orjson.dumps(held))
+    for n in range(10):
+        journal.append(record.event("later", n=n))
+    sequencer(folder).checkpoint()
+    journal.close()
+    sequencer(folder).checkpoint()
+    report = checked(folder)
+    assert (report.valid, report.behind, report.records) == (True, 0, 17)
+
+
+def test_a_process_that_knows_a_newer_checkpoint_signs_nothing_older(folder: Path, tmp_path: Path) -> None:
+    """Yesterday's log is put back whole, and a record of since then is changed."""
+    keeper = sequencer(folder)
+    journal = write(folder, 5, close=False)
+    keeper.checkpoint()
+    shutil.copytree(folder / "log", tmp_path / "yesterday")
+    journal.append(record.event("since then"))
+    keeper.checkpoint()
+    shutil.rmtree(folder / "log")
+    shutil.copytree(tmp_path / "yesterday", folder / "log")
+    journal.append(record.event("later"))
+    for _ in range(2):
+        with pytest.raises(Contradicted, match="rolled back or forked"):
+            keeper.checkpoint()
+    journal.close()
+
+
+def test_half_a_note_on_a_full_disk_is_taken_back(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tmp_path / "witness"
+    keeper = sequencer(folder, witnesses=(outside,))
+    write(folder, 5)
+    keeper.checkpoint()
+    before = outside.read_bytes()
+    write_, calls = os.write, 0
+
+    def full(descriptor: int, data: bytes) -> int:
+        nonlocal calls
+        if os.fstat(descriptor).st_ino != outside.stat().st_ino:
+            return write_(descriptor, data)
+        calls += 1
+        if calls == 2:
+            raise OSError(errno.ENOSPC, "full")
+        return write_(descriptor, data[:20])
+
+    write(folder, 5)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        keeper.checkpoint()
+    assert (calls, outside.read_bytes()) == (2, before)
+    write(folder, 5)
+    keeper.checkpoint()
+    assert checked(folder, witnesses=[outside]).valid
+
+
+_HANGS = """
+import sys, threading
+from pathlib import Path
+from governed_db.audit import record
+from governed_db.audit.journal import Journal
+from governed_db.audit.sequencer import Sequencer
+
+def hangs():
+    print("asked", flush=True)
+    threading.Event().wait()
+
+folder = Path(sys.argv[1])
+journal = Journal.open(folder)
+keeper = Sequencer(folder, hangs, appended=lambda: journal.sequence)
+keeper.start()
+journal.append(record.event("x"))
+if sys.argv[2] == "close":
+    keeper.close(0.2)
+    keeper.start()
+    keeper.close(0.2)
+    print("closed", keeper.failures, flush=True)
+else:
+    keeper.close = lambda close=keeper.close: close(0.2)
+"""
+
+
+@pytest.mark.parametrize(("how", "said"), [("close", "asked\nclosed 2\n"), ("exit", "asked\n")])
+def test_a_signer_that_hangs_holds_up_no_end(folder: Path, process: Start, how: str, said: str) -> None:
+    """As a key or a witness on a mount that hangs: the thread may hang, and whoever ends does not."""
+    running = process(_HANGS, folder, how)
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, out) == (0, said), err
+
+
+def test_a_signer_that_raises_whatever_ends_no_thread(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Signer:
+        raise RuntimeError("canary-secret")
+
+    write(folder, 5)
+    keeper = Sequencer(folder, broken)
+    keeper.start()
+    keeper.close(5)
+    assert keeper.failures == 1
+    assert "RuntimeError" in caplog.text
+    assert "canary" not in caplog.text

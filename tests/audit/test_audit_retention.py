@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,10 @@ DAY = 86_400
 
 def everything(_: str) -> bool:
     return True
+
+
+def unsigned(**_: object) -> None:
+    """Nobody asks the log here."""
 
 
 @pytest.fixture
@@ -84,7 +88,8 @@ def test_what_goes_is_on_record_first(folder: Path, closed: list[Path]) -> None:
             assert segment.path.exists()
             journal.append(record.event("journal.retired", **segment.details()))
 
-        def sign() -> None:
+        def sign(*, retiring: Sequence[Retired]) -> None:
+            assert [segment.path for segment in retiring] == closed[:2]
             assert all(path.exists() for path in closed)
             assert sum(e.get("event") == "journal.retired" for e in read(folder)) == 2
 
@@ -102,12 +107,12 @@ def test_what_cannot_be_noted_stays(folder: Path, closed: list[Path]) -> None:
         raise AuditUnavailable("no", rule="audit.journal")
 
     with pytest.raises(AuditUnavailable):
-        retire(folder, Keep(days=1), everything, time.time(), note, list)
+        retire(folder, Keep(days=1), everything, time.time(), note, unsigned)
     assert all(path.exists() for path in closed)
 
 
 def test_what_cannot_be_signed_for_stays(folder: Path, closed: list[Path]) -> None:
-    def sign() -> None:
+    def sign(**_: object) -> None:
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
@@ -119,4 +124,4 @@ def test_two_that_retire_at_once_are_no_error(folder: Path, closed: list[Path]) 
     def note(segment: Retired) -> None:
         segment.path.unlink()  # the other one was faster
 
-    assert len(retire(folder, Keep(days=1), everything, time.time(), note, list)) == len(closed)
+    assert len(retire(folder, Keep(days=1), everything, time.time(), note, unsigned)) == len(closed)

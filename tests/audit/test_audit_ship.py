@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -435,6 +436,29 @@ def test_a_cursor_that_cannot_be_kept_is_told(
     Shipper(folder, Destination.of(collector.url), state=tmp_path / "elsewhere").once(5)
     _arrived(collector, keys)
     assert not (folder / "ship").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE journals SET resource = x'7b22'",
+        "UPDATE journals SET resource = 7",
+        "UPDATE journals SET journal = CAST(x'ff' AS TEXT)",
+        "INSERT INTO refused VALUES ('a', 'traces', 'b', x'7b', x'', '', 1, 0)",
+    ],
+)
+def test_a_cursor_that_is_damaged_inside_says_what_helps(damage: str, shipper: Shipper, write: Write) -> None:
+    import sqlite3
+
+    write(1)
+    shipper.once(5)
+    (path,) = shipper.state.glob("*.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute(damage)
+    with pytest.raises(Unusable, match="cannot be kept") as caught:
+        shipper.once(1)
+    assert "remove the file" in caught.value.remedy
+    acknowledged(shipper.state)
 
 
 def test_a_cursor_of_another_version_is_not_touched(folder: Path, shipper: Shipper, write: Write) -> None:

@@ -17,6 +17,7 @@ from governed_db.audit.entry import ENTRY_SIZE, Entry, Kind, entry_hash, record_
 from governed_db.audit.journal import Journal
 from governed_db.audit.layout import HEADER_SIZE, PREPARED, RECORD, Header, frame
 from governed_db.audit.log import Contradicted, Log, rotate
+from governed_db.audit.retention import Retired
 from governed_db.audit.scan import Stored, scan
 from tests.audit.trails import (
     Frames,
@@ -527,29 +528,29 @@ def test_a_key_slipped_in_behind_an_old_checkpoint_is_named(trail: Path) -> None
 # -- retention
 
 
-def retire(folder: Path, path: Path, **changes: object) -> None:
+def retire(folder: Path, path: Path, **changes: int) -> Retired:
     stored = [f for f in frames(path) if is_record(f)]
-    one = {"segment": path.name, "first": stored[0][1], "last": stored[-1][1]} | changes
+    one = Retired(path=path, journal="", first=stored[0][1], last=stored[-1][1], bytes=0, because="age")
+    one = evolve(one, **changes)  # type: ignore[arg-type]
     journal = Journal.open(folder)
-    journal.append(record.event("journal.retired", **one, because="age"))
+    journal.append(record.event("journal.retired", **one.details()))
     journal.close()
+    return one
 
 
-def test_segments_retired_by_an_event_in_the_log_are_no_deletion(trail: Path) -> None:
+def test_segments_that_the_log_itself_retires_are_no_deletion(trail: Path) -> None:
     path = middle(trail)
     count = len([f for f in frames(path) if is_record(f)])
-    retire(trail, path)
-    sequencer(trail).checkpoint()
+    sequencer(trail).checkpoint(retiring=[retire(trail, path)])
     path.unlink()
     report = checked(trail)
     assert report.valid
     assert report.retired == count
 
 
-def test_an_event_that_names_less_than_what_is_gone_does_not_cover_it(trail: Path) -> None:
+def test_an_entry_that_names_less_than_what_is_gone_does_not_cover_it(trail: Path) -> None:
     path = middle(trail)
-    retire(trail, path, last=frames(path)[3][1])
-    sequencer(trail).checkpoint()
+    sequencer(trail).checkpoint(retiring=[retire(trail, path, last=frames(path)[3][1])])
     path.unlink()
     (finding,) = checked(trail).findings
     assert finding.kind == "deleted"
@@ -563,6 +564,69 @@ def test_a_retirement_that_no_checkpoint_is_over_is_no_excuse(trail: Path) -> No
     (finding,) = checked(trail).findings
     assert finding.kind == "deleted"
     assert "no checkpoint is over yet" in finding.text
+
+
+def test_an_event_that_the_log_took_up_and_did_not_say_itself_is_no_excuse(trail: Path) -> None:
+    """Whoever can write to the folder can put an event into a journal of their own: it gets signed."""
+    path = middle(trail)
+    retire(trail, path)
+    sequencer(trail).checkpoint()
+    path.unlink()
+    (finding,) = checked(trail).findings
+    assert finding.kind == "deleted"
+    assert "the log itself does not" in finding.text
+
+
+def test_a_retirement_forged_into_the_log_is_cut_off_before_it_is_signed(trail: Path) -> None:
+    path = middle(trail)
+    known = next(e for e in entries(trail) if e.segment == path.name)
+    stored = [f for f in frames(path) if is_record(f)]
+    forge(
+        trail,
+        evolve(known, kind=Kind.RETIRED, offset=0, first=stored[0][1], length=len(stored), data=bytes(32)),
+    )
+    write(trail, 3)
+    sequencer(trail).checkpoint()
+    path.unlink()
+    assert kinds(checked(trail)) == {"deleted"}
+
+
+def test_records_that_a_forged_gap_makes_come_twice_are_no_copy_of_themselves(trail: Path) -> None:
+    """A gap behind the last checkpoint says that a journal's records were there before they were taken up."""
+    journal = write(trail, 5, close=False)
+    known = entries(trail)[1]
+    forge(
+        trail, evolve(known, kind=Kind.GAP, journal=journal.id, offset=0, first=1, length=100, data=bytes(32))
+    )
+    journal.close()
+    sequencer(trail).checkpoint()
+    assert checked(trail).valid
+    (path,) = [p for p in segments(trail) if f"{journal.id:016x}" in p.name]
+    path.unlink()
+    assert kinds(checked(trail)) == {"deleted"}
+
+
+def test_many_records_that_their_journal_wrote_again_are_not_deleted(trail: Path) -> None:
+    journal = Journal.open(trail, watch_interval=0.0)
+    for n in range(1500):
+        journal.append(record.event("test", n=n))
+    sequencer(trail).checkpoint()
+    (path,) = [p for p in segments(trail) if f"{journal.id:016x}" in p.name]
+    path.unlink()
+    journal.append(record.event("test"))
+    journal.close()
+    sequencer(trail).checkpoint()
+    assert kinds(checked(trail)) == set()
+
+
+def forge(folder: Path, entry: Entry) -> None:
+    """Append an entry to the log, as somebody without a key can, and have it read anew."""
+    leaves = folder / "log" / "leaves"
+    packed = entry.placed(leaves.stat().st_size // 32, b"", entry.when).pack()
+    with leaves.open("ab") as file:
+        file.write(entry_hash(packed))
+    with (folder / "log" / "entries").open("ab") as file:
+        file.write(packed)
 
 
 def test_a_retirement_forged_into_a_finished_segment_is_no_excuse(trail: Path) -> None:

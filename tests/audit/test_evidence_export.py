@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import stat
 import tracemalloc
 from pathlib import Path
@@ -278,6 +279,10 @@ def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path: Path) -> None:
     with whole(Path(os.devnull)) as file:
         file.write(b"x")
     assert Path(os.devnull).is_char_device()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (tmp_path / "loop", tmp_path / "none" / "file", tmp_path):
+        with pytest.raises(OSError, match=re.escape(f"'{path}'")), whole(path):
+            pass
 
 
 # -- the command

@@ -147,6 +147,35 @@ def test_another_number_of_rows_is_a_difference(
     assert steps["SELECT id FROM items"]["because"] == "5 rows, 9 then"
 
 
+def test_names_mean_what_they_meant(session: Path, other: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with psycopg.connect(other, autocommit=True) as conn:
+        conn.execute("CREATE TABLE public.things (id int)")
+        conn.execute("DROP TABLE aside.things")
+    things = "SELECT count(*) FROM things"
+    _, steps = again(session, other, capsys)
+    assert "refused now" in steps[things]["because"]  # and not counted in the other schema
+    with psycopg.connect(other, autocommit=True) as conn:
+        conn.execute("ALTER TABLE public.things SET SCHEMA aside")
+    _, steps = again(session, other, capsys)
+    assert steps[things]["verdict"] == "same", steps[things]["because"]
+    _, steps = again(session, other, capsys, "--writes")
+    assert "another search_path" in steps[things]["because"]
+
+
+def test_no_statement_takes_the_reading_away(other: str, tmp_path: Path) -> None:
+    with psycopg.connect(other, autocommit=True) as conn:
+        conn.execute("CREATE SEQUENCE counter")
+    governor = Governor.preset("observe", state_dir=tmp_path)
+    with governed_db.connect(
+        conninfo(other, ["public"], writes=False), governor=governor, autocommit=True
+    ) as conn:
+        list(rerun.rerun(conn, [], writes=False))
+        conn.execute("SELECT set_config('default_transaction_read_only', 'off', false)")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), conn.transaction():
+            conn.execute("SELECT nextval('counter')")
+    governor.close()
+
+
 def test_writes_run_where_asked_and_are_rolled_back(
     session: Path, other: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,6 +118,13 @@ def test_the_page_says_who_did_what_and_who_agreed(worked: Path) -> None:
     assert "in good order" in text
 
 
+def test_look_ups_come_last_among_who_touched_what(worked: Path) -> None:
+    _, parser = made(worked)
+    text = " ".join(parser.text)
+    touched = text[text.index("sensitive columns") :]
+    assert 0 < touched.index("public.people") < touched.index("pg_catalog.pg_class")
+
+
 def test_no_literal_is_in_the_page(worked: Path) -> None:
     html, _ = made(worked)
     assert evidence.CANARY not in html

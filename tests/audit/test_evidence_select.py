@@ -95,9 +95,37 @@ def test_what_was_touched(worked: Path) -> None:
     assert "SELECT email FROM people" in texts(worked, relations=["public.people"], **agent)
     assert all("orders" in text for text in texts(worked, relations=["orders"], **agent))
     assert texts(worked, relations=["peopl"]) == []
+    assert "SELECT email FROM people" in texts(worked, relations=['public."people"'], **agent)
+    assert "SELECT email FROM people" in texts(worked, columns=['"people"."email"'], **agent)
     assert "SELECT email FROM people" in texts(worked, columns=["people.email"], **agent)
     assert "SELECT email FROM people" in texts(worked, columns=["email"], **agent)
     assert not any("count" in text for text in texts(worked, columns=["email"], **agent))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ('"we.ird ""T"" ä"', True),
+        ('public."we.ird ""T"" ä"', True),
+        ('we.ird "T" ä', True),
+        ('"we.*', True),
+        ('"we.ird ""T""', False),
+        ('"', False),
+        ('""', False),
+    ],
+)
+def test_a_name_may_be_written_as_in_sql(wanted: str, found: bool) -> None:
+    entry = {
+        "kind": "intent",
+        "at": "2026-03-04T05:06:07Z",
+        "what": {
+            "relations": [
+                {"name": 'public.we.ird "T" ä', "access": "read"},
+                {"name": 'x."we.x', "access": "read"},
+            ]
+        },
+    }
+    assert Selection(relations=[wanted]).wants(entry) is found
 
 
 def test_what_was_decided_and_what_became_of_it(worked: Path) -> None:

@@ -21,6 +21,7 @@ from governed_db.audit.follow import Follower
 from governed_db.audit.journal import Journal
 from governed_db.audit.reader import statements
 from governed_db.audit.template import Template, outcome
+from governed_db.audit.view import is_look_up
 from governed_db.cli import main
 from governed_db.cli.trail_lines import Lines, cells_of, fit
 from tests import evidence
@@ -66,6 +67,31 @@ def test_a_line_says_who_when_what_and_what_became_of_it(
     assert not any("start" in line for line in lines)
     assert any(" start " in line for line in shown(capsys, "--dir", worked, "--lives"))
     assert any("approval.granted" in line and "human:dora" in line for line in shown(capsys, "--dir", worked))
+
+
+def test_look_ups_are_counted_and_shown_where_asked(worked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "show", "--dir", str(worked), "--last", "1000"]) == 0
+    told = capsys.readouterr()
+    assert "service:governed_db" not in told.out
+    assert (left_out := re.search(r"([\d,]+) look-ups of governed_db itself left out", told.err))
+    every = [line for line in shown(capsys, "--dir", worked, "--all") if "trail.read" not in line]
+    few = [line for line in told.out.splitlines() if "trail.read" not in line]
+    assert len(every) - len(few) == int(left_out[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "is_one"),
+    [
+        ("intent", "governed_db.catalog", True),
+        ("intent", "governed_db", False),
+        ("intent", "driver.command", False),
+        ("refusal", "governed_db.sample", False),
+        ("attempt", "governed_db.sample", False),
+        ("damage", "governed_db.sample", False),
+    ],
+)
+def test_what_is_a_look_up(kind: str, rule: str, is_one: bool) -> None:
+    assert is_look_up({"kind": kind, "may": {"rule": rule}}) is is_one
 
 
 def test_the_last_ones_are_shown_and_the_rest_is_told(

@@ -28,6 +28,8 @@ BAD = [
     ("rule = 1", "1:1", "[[rule]]"),
     ("[rules]", "1:1", "unknown key"),
     ("[[rule]]\nid = 'a'", "1:1", "no 'when'"),
+    (rule().replace('"a"', '"governed_db.catalog"'), "2:1", "the library's own"),
+    (rule().replace('"a"', '"driver.command"'), "2:1", "the library's own"),
     (rule(more="sev = 1"), "6:1", "unknown key 'sev'"),
     (rule(then="deny"), "4:1", "unknown answer"),
     (rule(when="effect = ['select']"), "3:10", "did you mean 'effects'"),
