@@ -10,18 +10,15 @@ No repr, message or log has a private key. The library is loaded where it is use
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from governed_db import private
 from governed_db.audit.note import VerifierKey, decode64
-from governed_db.audit.regular import buffered
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -104,24 +101,22 @@ def of_file(path: Path) -> Signer:
         KeyUnusable: it holds no Ed25519 key in PEM, cannot be read, or others can read it.
     """
     try:
-        with buffered(path) as file:
-            found = os.fstat(file.fileno())
-            data = file.read(4096)
+        data = private.read(path, 4096)
     except FileNotFoundError:
         if os.path.lexists(path):
             raise KeyUnusable(
                 f"{path} is no regular file", remedy="move it away; if it was a key, bring that back"
             ) from None
         raise
+    except private.NotPrivate as error:
+        raise KeyUnusable(
+            f"{error} (the key that signs the trail)",
+            remedy=f"give {path} to this user alone, and rotate it: others may have read it",
+        ) from None
     except OSError as error:
         raise KeyUnusable(
             f"{path} cannot be read: {error.strerror}", remedy="make it readable for this user"
         ) from error
-    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid not in (os.geteuid(), 0):
-        raise KeyUnusable(
-            f"Others than this user can use the signing key {path}",
-            remedy=f"give it to this user alone (chmod 600 {path}), and rotate it: others may have read it",
-        )
     return _signer(_pem(data, str(path)))
 
 
@@ -141,25 +136,8 @@ def make(path: Path) -> None:
     )
 
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    making = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
-            # A link, unlike a rename, never takes the place of what another process has just made.
-            with contextlib.suppress(FileExistsError):
-                os.link(making, path)
-        finally:
-            making.unlink()
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        private.make(path, pem)
     except OSError as error:
         raise KeyUnusable(
             f"The signing key {path} cannot be made: {error.strerror}",

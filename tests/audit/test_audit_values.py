@@ -214,7 +214,7 @@ def test_keys_show_nowhere(tmp_path: Path) -> None:
 def test_a_key_that_others_can_use_is_refused(tmp_path: Path, mode: int) -> None:
     value_keys.digests(tmp_path)
     (tmp_path / value_keys.DIGEST_FILE).chmod(mode)
-    with pytest.raises(AuditUnavailable, match="others than this user"):
+    with pytest.raises(AuditUnavailable, match="Others than this user"):
         value_keys.digests(tmp_path)
 
 
