@@ -30,7 +30,7 @@ def read(path: Path, most: int) -> bytes:
         if found.st_uid not in (os.geteuid(), 0):
             raise NotPrivate(f"{path} belongs to another user; whoever owns it can change it")
         if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise NotPrivate(f"Others than this user can use {path}: chmod 600 {path}")
+            raise NotPrivate(f"Others than this user can use {path} (chmod 600 makes it private)")
         return file.read(most)
 
 

@@ -111,7 +111,7 @@ def of_file(path: Path) -> Signer:
     except private.NotPrivate as error:
         raise KeyUnusable(
             f"{error} (the key that signs the trail)",
-            remedy=f"give {path} to this user alone, and rotate it: others may have read it",
+            remedy=f"give it to this user alone (chmod 600 {path}), and rotate it: others may have read it",
         ) from None
     except OSError as error:
         raise KeyUnusable(
