@@ -81,8 +81,10 @@ class Keeper:
         if self._shipper is not None:
             self._shipper.start()
 
-    def acknowledge(self, payload: bytes, journal: int) -> None:
+    def acknowledge(self, payload: bytes, journal: str) -> None:
         """Return once the collector has a record, under the durability "remote"; at once under another.
+
+        ``journal`` is its writer's id, "" where that is not known any more.
 
         Blocks for a round trip, on an event loop as well.
 
@@ -90,7 +92,7 @@ class Keeper:
             AuditUnavailable: the collector did not take it.
         """
         if self._acknowledger is not None:
-            self._acknowledger.acknowledge(payload, journal=f"{journal:016x}")
+            self._acknowledger.acknowledge(payload, journal=journal)
 
     def close(self, timeout: float = CLOSE) -> None:
         """Sign what was appended, send what can be sent, and end; within ``timeout`` seconds for either."""

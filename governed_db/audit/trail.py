@@ -303,11 +303,13 @@ class Trail:
 
         But for the end of a transaction (``must_run``): what it did is on record already.
         """
-        journal = self._journal
-        if self._keeper is None or journal is None:
+        if self._keeper is None:
             return
+        journal = (
+            self._journal
+        )  # another policy may have closed it since: the collector is asked all the same
         try:
-            self._keeper.acknowledge(payload, journal.id)
+            self._keeper.acknowledge(payload, "" if journal is None else f"{journal.id:016x}")
         except AuditUnavailable as error:
             if self.on_failure == "refuse" and self.policy.enforce and not must_run:
                 said = {"status": "refused", "error": type(error).__name__}

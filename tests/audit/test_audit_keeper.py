@@ -13,6 +13,7 @@ import pytest
 import governed_db
 from governed_db.audit import read, signing
 from governed_db.audit.scan import names
+from governed_db.audit.trail import Trail
 from governed_db.audit.verdict import Report
 from governed_db.audit.verify import verify
 from governed_db.errors import PolicyError
@@ -214,6 +215,27 @@ async def test_remote_sends_nothing_that_the_collector_does_not_have(
         if e["kind"] == "intent" and e["what"]["text"] == "SELECT $1"
     ]
     assert sent == ["ok", "refused", "refused"]
+
+
+async def test_remote_asks_the_collector_though_the_journal_was_closed_meanwhile(
+    dsn: str, state_dir: Path, flavour: Flavour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = Trail._append
+
+    def closing(self: Trail, payload: bytes, *, durable: bool = True) -> None:
+        append(self, payload, durable=durable)
+        self._close_journal()  # as another thread does that brings another policy into force
+
+    with collecting() as collector:
+        governor = _governor(f'durability = "remote"\nship = "{collector.url}"')
+        async with flavour.connect(dsn, governor=governor, autocommit=True) as conn:
+            await do(conn.execute("SELECT 4711"))
+            monkeypatch.setattr(Trail, "_append", closing)
+            await do(conn.execute("SELECT 4712"))
+            collector.close()
+            with pytest.raises(governed_db.AuditUnavailable, match="has not acknowledged"):
+                await do(conn.execute("SELECT 4713"))
+        governor.close()
 
 
 async def test_a_transaction_can_end_without_a_collector(dsn: str, state_dir: Path, flavour: Flavour) -> None:
