@@ -138,6 +138,8 @@ def _sent(folder: Path) -> retention.Covered:
     from governed_db.audit import cursor, ship  # noqa: PLC0415 - an extra's, for who ships
 
     destinations = cursor.acknowledged(folder / ship.FOLDER)
+    if not destinations:
+        return lambda _: False  # our own shipper has not begun
 
     def sent(name: str) -> bool:
         journal = name.split("-")[1]

@@ -18,7 +18,7 @@ from governed_db.audit.verdict import Report
 from governed_db.audit.verify import verify
 from governed_db.errors import PolicyError
 from governed_db.policy import load_bytes
-from tests.audit.collecting import collecting, until
+from tests.audit.collecting import collecting, free_port, until
 from tests.flavours import Flavour, do
 
 
@@ -129,6 +129,33 @@ except governed_db.PolicyError as refused:
 """
 
 
+ORPHANED = """
+import os, sys, time
+import governed_db
+governor = governed_db.Governor.preset("standard")
+conn = governed_db.connect(sys.argv[1], governor=governor, autocommit=True)
+conn.execute("SELECT 1")
+if os.fork():
+    os._exit(0)
+with governed_db.connect(sys.argv[1], governor=governor, autocommit=True) as own:
+    own.execute("SELECT 2")
+governor.close()
+os._exit(0)
+"""
+
+
+def test_a_child_keeps_the_log_though_its_parent_is_gone(
+    dsn: str, state_dir: Path, process: Callable[..., Any]
+) -> None:
+    orphaned = process(ORPHANED, dsn)
+    _, errors = orphaned.communicate(timeout=60)  # until the child has closed its end as well
+    assert not errors
+    report = _verified(state_dir)
+    assert report.valid
+    assert report.behind == 0
+    assert len({e["journal"] for e in read(state_dir / "journal")}) == 2
+
+
 async def test_what_a_killed_process_left_is_taken_up_by_the_next(
     dsn: str, state_dir: Path, flavour: Flavour, process: Callable[..., Any]
 ) -> None:
@@ -174,6 +201,24 @@ async def test_old_segments_go_and_the_rest_is_still_proven(
     assert report.retired == held
     (event,) = [e for e in read(state_dir / "journal") if e.get("event") == "journal.retired"]
     assert event["details"]["segment"] == old.name
+
+
+async def test_what_a_collector_lacks_stays(dsn: str, state_dir: Path, flavour: Flavour) -> None:
+    governor = _governor()
+    await _work(flavour, dsn, governor)
+    governor.close()
+    (old,) = [name.path for name in names(state_dir / "journal")]
+    os.utime(old, (0, 0))
+    lines = f'keep_days = 5\ncheckpoint_records = 1\nship = "http://127.0.0.1:{free_port()}"'
+    governor = _governor(lines)
+    async with flavour.connect(dsn, governor=governor, autocommit=True) as conn:
+        await do(conn.execute("SELECT 1"))
+        assert until(lambda: governor.stats()["checkpoints"] >= 1)
+        await do(conn.execute("SELECT 2"))
+        assert until(lambda: governor.stats()["checkpoints"] >= 2)
+        assert old.exists()
+    governor.close()
+    assert old.exists()
 
 
 async def test_a_collector_gets_everything_when_it_is_back(
