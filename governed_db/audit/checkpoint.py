@@ -1,7 +1,7 @@
 """Checkpoints, what a log signs: its name, its size and its root. And proofs that a record is under one.
 
 The text of a checkpoint is three lines: the origin, which names the log; the number of leaves; the root of
-the tree over them in base64. It is signed as a :mod:`note <governed_db.audit.note>`. Lines that follow are
+the tree over them in base64. It is signed as a :mod:`note <governed_db.note>`. Lines that follow are
 kept and say nothing.
 
 A proof is a file that needs nothing beside it but the log's key: the leaf itself, its index, the hashes
@@ -18,7 +18,7 @@ from typing import Self
 from attrs import frozen
 
 from governed_db.audit import tree
-from governed_db.audit.note import Note, decode64, encode64
+from governed_db.note import Note, decode64, encode64
 
 MAX_PROOF = 4 << 20
 """Bytes of a proof: a record has at most 256 KiB, and base64 takes a third more; the rest is small."""

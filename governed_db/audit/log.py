@@ -33,7 +33,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from governed_db.audit import logstate, note, tree, witness
+from governed_db import note
+from governed_db.audit import logstate, tree, witness
 from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.entry import ENTRY_SIZE, MOST_RECORDS, Entry, Kind, entry_hash
 from governed_db.audit.folder import settle

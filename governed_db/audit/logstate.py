@@ -16,12 +16,13 @@ from typing import Any
 import orjson
 from attrs import define, field
 
-from governed_db.audit import note, tree, witness
+from governed_db import note
+from governed_db.audit import tree, witness
 from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.entry import Entry, Kind
 from governed_db.audit.layout import HEADER_SIZE
 from governed_db.audit.logfiles import FOLDER, replace
-from governed_db.audit.note import VerifierKey
+from governed_db.note import VerifierKey
 from governed_db.audit.regular import buffered
 from governed_db.audit.signing import Signer
 

@@ -19,7 +19,7 @@ from governed_db.audit.entry import (
 )
 from governed_db.audit.frames import records
 from governed_db.audit.logfiles import FOLDER
-from governed_db.audit.note import MAX_NOTE, Note
+from governed_db.note import MAX_NOTE, Note
 from governed_db.audit.regular import buffered, unbuffered
 
 _PIECE = 4096  # leaves that are read and hashed at once

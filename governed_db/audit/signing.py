@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from governed_db import private
-from governed_db.audit.note import VerifierKey, decode64
+from governed_db.note import VerifierKey, decode64
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

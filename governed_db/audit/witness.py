@@ -11,7 +11,7 @@ from pathlib import Path
 
 from governed_db.audit import logfiles
 from governed_db.audit.checkpoint import Checkpoint
-from governed_db.audit.note import MAX_NOTE, Note
+from governed_db.note import MAX_NOTE, Note
 from governed_db.audit.regular import buffered
 
 LOOK_BACK = 1 << 20

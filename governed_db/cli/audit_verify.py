@@ -11,7 +11,7 @@ from governed_db.cli import audit
 from governed_db.cli.common import clean, line, print_json
 
 if TYPE_CHECKING:
-    from governed_db.audit.note import VerifierKey
+    from governed_db.note import VerifierKey
     from governed_db.audit.verdict import Report
 
 TAMPERED = 1
@@ -133,7 +133,7 @@ def keys_of(given: str | None, folder: Path) -> tuple[list[VerifierKey], bool]:
     from governed_db import config
     from governed_db.audit import signing
     from governed_db.audit.logfiles import FOLDER
-    from governed_db.audit.note import MAX_NOTE, VerifierKey
+    from governed_db.note import MAX_NOTE, VerifierKey
     from governed_db.audit.regular import buffered
 
     if given is None:
@@ -244,7 +244,7 @@ def _proof(arguments: argparse.Namespace) -> int:
 
     from governed_db.audit.checkpoint import MAX_PROOF, Proof
     from governed_db.audit.entry import record_of
-    from governed_db.audit.note import BadNote
+    from governed_db.note import BadNote
 
     if arguments.key is None:
         raise ValueError("a proof is verified under a key that you trust: give it with --key")

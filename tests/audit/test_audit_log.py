@@ -16,8 +16,9 @@ import orjson
 import pytest
 from attrs import evolve
 
+from governed_db import note
 from governed_db.audit import log as log_module
-from governed_db.audit import logstate, note, record, tree, witness
+from governed_db.audit import logstate, record, tree, witness
 from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.entry import ENTRY_SIZE, Entry, Kind
 from governed_db.audit.intake import Budget, take_up

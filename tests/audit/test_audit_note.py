@@ -22,7 +22,7 @@ from hypothesis import given
 
 from governed_db.audit import signing, tree, witness
 from governed_db.audit.checkpoint import Checkpoint, Proof
-from governed_db.audit.note import BadNote, Note, VerifierKey, decode64, sign
+from governed_db.note import BadNote, Note, VerifierKey, decode64, sign
 from tests.audit.trails import signer
 
 # The example of c2sp.org/signed-note.

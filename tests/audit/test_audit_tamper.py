@@ -11,7 +11,8 @@ import pytest
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 
-from governed_db.audit import note, record, tree, witness
+from governed_db import note
+from governed_db.audit import record, tree, witness
 from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.entry import ENTRY_SIZE, Entry, Kind, entry_hash, record_hash
 from governed_db.audit.journal import Journal

@@ -13,7 +13,7 @@ from governed_db.audit import record
 from governed_db.audit.entry import ENTRY_SIZE, Entry, Kind
 from governed_db.audit.journal import Journal
 from governed_db.audit.layout import FRAME_SIZE, HEADER_SIZE, RECORD, frame, padded, unframe
-from governed_db.audit.note import VerifierKey
+from governed_db.note import VerifierKey
 from governed_db.audit.scan import names
 from governed_db.audit.sequencer import Sequencer
 from governed_db.audit.signing import Signer
