@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
-import os
-import socket
 import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
-from typing import Any, Self
+from http.client import HTTPConnection, HTTPException, IncompleteRead
+from typing import Self
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from attrs import frozen
 
-from governed_db.audit.destination import Destination, basic
+from governed_db.audit.destination import Destination
+from governed_db.bounded_http import Bounded, Proxied, connect, of_network
 
 TIMEOUT = 10.0
 """Seconds for one request, from the connection to the last byte of the answer: OTLP exporters' default."""
@@ -99,7 +96,7 @@ class Collector:
         except (OSError, HTTPException, ValueError) as error:
             # http.client lets the ValueError of an answer through that says its own length wrong.
             self._drop(signal)
-            return Answer(Verdict.LATER, _of_network(error))
+            return Answer(Verdict.LATER, of_network(error))
         except BaseException:
             self._drop(signal)
             raise
@@ -133,14 +130,14 @@ class Collector:
         url = self.destination.urls[signal]
         connection = self._connections.get(signal)
         if connection is None:
-            connection = _connect(url, self.destination.tls, deadline)
+            connection = connect(url, self.destination.tls, deadline)
             self._connections[signal] = connection
         assert connection.sock is not None
         bounded = connection.sock
-        assert isinstance(bounded, _Bounded)
+        assert isinstance(bounded, Bounded)
         bounded.deadline = deadline
         parts = urlsplit(url)
-        target = url if isinstance(connection, _Proxied) else parts.path or "/"
+        target = url if isinstance(connection, Proxied) else parts.path or "/"
         if parts.query and target is not url:
             target = f"{target}?{parts.query}"
         headers = {
@@ -219,148 +216,6 @@ _REMEDIES = {
     405: ": it takes nothing there",
     415: ": it does not take protobuf, gzip or this signal",
 }
-
-
-class _Proxied(HTTPConnection):
-    """A connection to a proxy, which is asked for whole addresses."""
-
-
-class _Bounded:
-    """A socket whose every read and write ends with the request's deadline."""
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock = sock
-        self.deadline = deadline
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def sendall(self, data: Any) -> None:
-        self._limit()
-        self._sock.sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Incoming(self, self._sock.makefile("rb", 0)))
-
-    def _limit(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-
-
-class _Incoming(io.RawIOBase):
-    def __init__(self, bounded: _Bounded, raw: Any) -> None:
-        self._bounded = bounded
-        self._raw = raw
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._bounded._limit()
-        count: int | None = self._raw.readinto(buffer)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-def _connect(url: str, tls: ssl.SSLContext | None, deadline: float) -> HTTPConnection:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    secure = parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme, "")
-    if proxy and proxy_bypass(f"{host}:{port}"):
-        proxy = ""
-    left = max(0.001, deadline - time.monotonic())
-    connection: HTTPConnection
-    if not proxy:
-        connection = (
-            HTTPSConnection(host, port, timeout=left, context=tls)
-            if secure
-            else HTTPConnection(host, port, timeout=left)
-        )
-    else:
-        through = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        via, via_port = through.hostname or "", through.port or 8080
-        token = basic(through.username, through.password)
-        said = {"proxy-authorization": token} if token else {}
-        if secure:
-            connection = HTTPSConnection(host, port, context=tls)
-            connection.sock = _tunnel((via, via_port), f"{_bracketed(host)}:{port}", said, deadline)
-            connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
-            context = tls or ssl.create_default_context()
-            connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
-        else:
-            connection = _Proxied(via, via_port, timeout=left)
-    if connection.sock is None:
-        connection.connect()
-    assert connection.sock is not None
-    # One packet for headers and body would be nicer; not to wait for the first one's answer is enough.
-    with contextlib.suppress(OSError):
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sock = _Bounded(connection.sock, deadline)  # what http.client uses of one
-    # A connection that was closed is replaced here, with limits of its own, never by http.client.
-    connection.auto_open = 0
-    return connection
-
-
-def _tunnel(
-    proxy: tuple[str, int], target: str, headers: Mapping[str, str], deadline: float
-) -> socket.socket:
-    """Return a connection to ``target`` through ``proxy``."""
-    # Not http.client's own, which waits anew for each byte of a proxy's answer.
-    sock = socket.create_connection(proxy, max(0.001, deadline - time.monotonic()))
-    try:
-        bounded = _Bounded(sock, deadline)
-        lines = [f"CONNECT {target} HTTP/1.1", f"host: {target}", *(f"{k}: {v}" for k, v in headers.items())]
-        bounded.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        said = b""
-        # A byte at a time: what follows the empty line is TLS's.
-        while not said.endswith((b"\r\n\r\n", b"\n\n")) and len(said) < _LARGEST_HEAD:
-            bounded._limit()
-            byte = sock.recv(1)
-            if not byte:
-                break
-            said += byte
-        words = said.partition(b"\n")[0].split()
-        if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-            raise _ProxyRefused("its proxy does not answer in HTTP")
-        if not _OK <= int(words[1]) < _REDIRECTIONS:
-            raise _ProxyRefused(f"its proxy answered {int(words[1])}")
-        if not said.endswith(b"\n\n") and not said.endswith(b"\r\n\r\n"):
-            raise _ProxyRefused("its proxy's answer does not end")
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-class _ProxyRefused(HTTPException):
-    """``str()`` says why, for people."""
-
-
-_LARGEST_HEAD = 1 << 16
-
-
-def _of_network(error: Exception) -> str:
-    if isinstance(error, _ProxyRefused):
-        return str(error)
-    if isinstance(error, socket.gaierror):
-        return "its name cannot be resolved"
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
-    return {"RemoteDisconnected": "it closed the connection without an answer"}.get(
-        type(error).__name__, f"the connection failed ({type(error).__name__})"
-    )
 
 
 def _seconds(text: str) -> float | None:

@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from attrs import field, frozen
 
+from governed_db.bounded_http import basic
+
 _VARIABLE = "OTEL_EXPORTER_OTLP"
 _PATHS = {"traces": "/v1/traces", "logs": "/v1/logs"}
 
@@ -165,13 +167,6 @@ def _joined(base: str, path: str) -> str:
     for known in _PATHS.values():
         head = head.removesuffix(known)
     return head.rstrip("/") + path + mark + query
-
-
-def basic(user: str | None, password: str | None) -> str:
-    """Return the header of a user and a password, "" where there is none."""
-    if user is None:
-        return ""
-    return "Basic " + base64.b64encode(f"{unquote(user)}:{unquote(password or '')}".encode()).decode()
 
 
 def _decoded(token: str) -> str:
