@@ -146,8 +146,9 @@ class Canaries:
                 if run[i : i + DIGITS] in self.numbers
             )
         # Dates, addresses, numbers with a point: as one, since half a date is anybody's.
-        for run in re.findall(r"[0-9a-z][0-9a-z.,:/ -]{4,}[0-9a-z]", text):
-            yield from (word for word in self.whole if word in run)
+        runs = "\n".join(re.findall(r"[0-9a-z][0-9a-z.,:/ -]{4,}[0-9a-z]", text))
+        if runs:
+            yield from (word for word in self.whole if word in runs)
 
 
 def _spellings(word: str) -> Iterator[str]:

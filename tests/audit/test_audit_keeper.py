@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import governed_db
-from governed_db.audit import read, signing
+from governed_db.audit import read, sequencer, signing
 from governed_db.audit.scan import names
+from governed_db.audit.ship import Shipper
 from governed_db.audit.trail import Trail
 from governed_db.audit.verdict import Report
 from governed_db.audit.verify import verify
@@ -20,6 +21,14 @@ from governed_db.errors import PolicyError
 from governed_db.policy import load_bytes
 from tests.audit.collecting import collecting, free_port, until
 from tests.flavours import Flavour, do
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks often, and does not try for long to reach a collector that is gone."""
+    monkeypatch.setattr(sequencer, "POLL", 0.02)
+    monkeypatch.setitem(Shipper.__init__.__kwdefaults__, "interval", 0.02)
+    monkeypatch.setattr(Shipper.close, "__defaults__", (0.1,))
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -19,6 +19,7 @@ from attrs import evolve
 from governed_db import note
 from governed_db.audit import log as log_module
 from governed_db.audit import logstate, record, tree, witness
+from governed_db.audit import sequencer as sequencing
 from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.entry import ENTRY_SIZE, Entry, Kind
 from governed_db.audit.intake import Budget, take_up
@@ -471,7 +472,10 @@ def test_the_thread_signs_on_schedule_and_rests_when_nothing_comes(folder: Path)
     assert keeper.stats()["checkpoints"] == 3
 
 
-def test_many_records_are_signed_before_the_interval_is_over(folder: Path) -> None:
+def test_many_records_are_signed_before_the_interval_is_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequencing, "POLL", 0.02)
     journal = write(folder, 10, close=False)
     keeper = threaded(folder, journal, records=50)
     for n in range(200):
@@ -866,7 +870,10 @@ import sys, threading
 from pathlib import Path
 from governed_db.audit import record
 from governed_db.audit.journal import Journal
+from governed_db.audit import sequencer
 from governed_db.audit.sequencer import Sequencer
+
+sequencer.POLL = 0.1  # how long it waits beyond what it was given
 
 def hangs():
     print("asked", flush=True)

@@ -17,6 +17,8 @@ from governed_db.errors import PolicyError
 from governed_db.policy.classification import DEFAULT_NAME, read
 from governed_db.testing import EmbeddedPostgres
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 AGENT = Identity.agent("copilot")
 CANARY = "canary@example.org"
 SCHEMA = f"""

@@ -13,6 +13,8 @@ import pytest
 import governed_db
 from governed_db import Governor
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 NAMES = unittest.TestLoader().getTestCaseNames(dbapi20.DatabaseAPI20Test)
 
 

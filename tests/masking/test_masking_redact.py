@@ -17,6 +17,8 @@ from governed_db.statement import EffectKind
 from governed_db.testing import EmbeddedPostgres
 from tests.flavours import Flavour, do, each, within
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 CORPUS = Path(__file__).parents[1] / "corpus"
 LINES = [json.loads(line) for line in (CORPUS / "masking_redact.jsonl").read_text("utf-8").splitlines()]
 HONEST = [line for line in LINES if "refused" not in line]
