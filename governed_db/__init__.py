@@ -57,6 +57,7 @@ from psycopg import (
 from psycopg import __version__ as __version__  # SQLAlchemy reads psycopg's version here
 
 from governed_db import errors
+from governed_db.approval.waiting import wait_for_approval
 from governed_db.driver.aliases import PsycopgAliases as _PsycopgAliases
 from governed_db.driver.aliases import twins as _twins
 from governed_db.driver.connection import AsyncConnection, Connection
@@ -75,16 +76,19 @@ from governed_db.driver.cursors import (
 from governed_db.errors import (
     ApprovalDenied,
     ApprovalRequired,
+    ApprovalsUnavailable,
     AuditUnavailable,
     GovernanceError,
     IdentityRequired,
+    KeysUnavailable,
     MaskedColumnRefused,
     PolicyError,
     ResultTruncated,
     StatementBlocked,
+    TokenRefused,
 )
 from governed_db.governor import Governor, configure
-from governed_db.identity import Identity, acting_as, carry
+from governed_db.identity import Identity, Issuer, Verifier, acting_as, carry
 from governed_db.policy import Decision
 
 connect = Connection.connect
@@ -113,6 +117,7 @@ __all__ = [
     "STRING",
     "ApprovalDenied",
     "ApprovalRequired",
+    "ApprovalsUnavailable",
     "AsyncClientCursor",
     "AsyncConnection",
     "AsyncCopy",
@@ -146,6 +151,8 @@ __all__ = [
     "InterfaceError",
     "InternalError",
     "IsolationLevel",
+    "Issuer",
+    "KeysUnavailable",
     "MaskedColumnRefused",
     "NotSupportedError",
     "Notify",
@@ -163,7 +170,9 @@ __all__ = [
     "TimeFromTicks",
     "Timestamp",
     "TimestampFromTicks",
+    "TokenRefused",
     "Transaction",
+    "Verifier",
     "Warning",
     "Xid",
     "acting_as",
@@ -177,4 +186,5 @@ __all__ = [
     "paramstyle",
     "pq",
     "threadsafety",
+    "wait_for_approval",
 ]

@@ -13,6 +13,9 @@ the error PostgreSQL itself raises for a missing privilege (SQLSTATE 42501).
         ├── ApprovalRequired                 people have to agree first; ``.request`` says to what
         ├── ApprovalDenied                   people were asked and said no
         ├── IdentityRequired                 the policy wants to know who asks, and nobody said
+        │   └── TokenRefused                 a token that is not to be believed; ``.rule`` says why
+        │       └── KeysUnavailable          its issuer's keys cannot be had now (also OperationalError)
+        ├── ApprovalsUnavailable             nobody can be asked to agree (also OperationalError)
         ├── AuditUnavailable                 the trail cannot be written (also OperationalError)
         └── PolicyError                      the policy or the configuration cannot be used
 
@@ -35,13 +38,16 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: PLE0604 - the tail is psycopg's own list
     "ApprovalDenied",
     "ApprovalRequired",
+    "ApprovalsUnavailable",
     "AuditUnavailable",
     "GovernanceError",
     "IdentityRequired",
+    "KeysUnavailable",
     "MaskedColumnRefused",
     "PolicyError",
     "ResultTruncated",
     "StatementBlocked",
+    "TokenRefused",
     *(name for name in dir(_psycopg_errors) if not name.startswith("_")),
 ]
 
@@ -110,6 +116,34 @@ class ApprovalDenied(GovernanceError):
 
 class IdentityRequired(GovernanceError):
     """The policy wants to know who asks, and nobody said."""
+
+    __module__ = "governed_db.errors"
+
+
+class TokenRefused(IdentityRequired):
+    """A token that is not to be believed. Nothing of it is quoted.
+
+    Attributes:
+        issuer: the configured issuer it claims to be from, "" where there is no such.
+        key_id: the key it names, "" where it names none, or none that can be shown.
+    """
+
+    __module__ = "governed_db.errors"
+
+    def __init__(self, message: str = "", *, issuer: str = "", key_id: str = "", **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.issuer = issuer
+        self.key_id = key_id
+
+
+class KeysUnavailable(TokenRefused, OperationalError):
+    """The keys of a token's issuer cannot be had now, so that nobody can tell whether it is genuine."""
+
+    __module__ = "governed_db.errors"
+
+
+class ApprovalsUnavailable(GovernanceError, OperationalError):
+    """The store of approvals cannot be asked, and the statement needs somebody's word; nothing was sent."""
 
     __module__ = "governed_db.errors"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +18,14 @@ from attrs import evolve
 from governed_db import config, masking, pipeline
 from governed_db import policy as policies
 from governed_db import statement as statements
-from governed_db.approval import ProcessApprovals
+from governed_db.approval import notifier
+from governed_db.approval.courier import Courier
+from governed_db.approval.desk import Desk
+from governed_db.approval.notifier import Hook, Notifier, Notifiers
+from governed_db.approval.people import Approver, Authority, People
+from governed_db.approval.store import Store
+from governed_db.approval.stores import open_store
+from governed_db.audit import record
 from governed_db.audit.archive import Archive
 from governed_db.audit.trail import Trail
 from governed_db.catalog import Bound, Catalog, Session, Source
@@ -25,8 +33,12 @@ from governed_db.catalog.bind import bind
 from governed_db.driver import pauses
 from governed_db.driver.convert import convert
 from governed_db.driver.pauses import Pause
-from governed_db.errors import GovernanceError, PolicyError
-from governed_db.identity import NOBODY, Identity, acting, standing
+from governed_db.errors import GovernanceError, PolicyError, TokenRefused
+from governed_db.grants.clearing import without
+from governed_db.grants.model import Granted
+from governed_db.grants.office import Office
+from governed_db.grants.register import Register
+from governed_db.identity import NOBODY, Identity, Verified, Verifier, acting, standing
 from governed_db.locks import lock
 from governed_db.masking import reviewed
 from governed_db.masking.keys import Keyring, KeySource, find
@@ -36,6 +48,8 @@ from governed_db.masking.reviewed import Said
 from governed_db.masking.sampled import Samples
 from governed_db.policy import Decider, Decision, Policy, Request
 from governed_db.policy.decider import TIMEOUT, Counsel
+from governed_db.policy.demands import Unmet, unmet
+from governed_db.policy.forging import forges
 from governed_db.run import Call, Known
 from governed_db.spending import Spending
 from governed_db.statement import Limits, Statement, Unreadable
@@ -71,6 +85,10 @@ class Governor:
         keys: the keys for masks that need one, or what asks a key service for them, at the start and at each
             :meth:`reload`; by default the file that the policy names, else the environment
             (``governed_db.masking.keys``).
+        approvers: those whose answers count besides the people whom the policy names.
+        store: where requests and answers are kept; by default as the policy says.
+        hooks: functions that are called with each request for people, each in a thread and again where it
+            raises, and notifiers (``governed_db.approval.notifier``), besides those whom the policy names.
 
     Raises:
         PolicyError: the keys cannot be used, or a strategy of the policy needs one and there is none.
@@ -88,16 +106,24 @@ class Governor:
         decider_timeout: float = TIMEOUT,
         source: Callable[[], Policy] | None = None,
         keys: Keyring | KeySource | None = None,
+        approvers: Sequence[Approver | Authority] = (),
+        store: Store | None = None,
+        hooks: Sequence[Hook | Notifier] = (),
     ) -> None:
         self.counsel = None if decider is None else Counsel(decider, decider_timeout)
         self.spending = Spending()
         self._lock = lock(self)
         self._source = source
         self._keys_from = keys
+        self._approvers = tuple(approvers)
+        self._hooks = tuple(hooks)
         self._read: OrderedDict[bytes, Statement | Unreadable] = OrderedDict()
         self._catalogs: dict[tuple[object, ...], Catalog] = {}
         self._sensitive: dict[tuple[str, int], Mapping[Source, Sensitivity]] = {}
+        self._cleared: dict[tuple[Any, ...], Mapping[Source, Sensitivity]] = {}
         self.samples = Samples()
+        self.verifier = Verifier()
+        self.withdrawn: frozenset[str] = frozenset()
         self._install(policy)
         state = Path(state_dir or config.state_dir()).absolute()
         folder = policy.settings.audit.directory or state / "journal"
@@ -110,7 +136,16 @@ class Governor:
             archive=Archive(state / "catalogs"),
             state=state,
         )
-        self.approvals = ProcessApprovals(on_answer=self.trail.answered)
+        self.approvals = Desk(
+            store or open_store(self.policy.settings.approvals, state),
+            self.policy.settings.approvals,
+            self.trail.told,
+        )
+        self.register = Register(self.approvals, self.trail.told)
+        self.grants = Office(self.approvals, self.trail.told)
+        self._install_grants()
+        self.notices = Courier(self.approvals)
+        self._notify(notifier.find(self.policy.settings.notify, self._hooks))
 
     @classmethod
     def preset(cls, name: str, **kw: Any) -> Self:
@@ -136,20 +171,53 @@ class Governor:
         return cls(config.find_policy(), source=config.find_policy, **kw)
 
     def _install(self, policy: Policy) -> None:
-        policy = policy.in_environment(config.environment())
+        policy = self._with_approvers(policy.in_environment(config.environment()))
         settings = policy.settings
         limits = Limits(**settings.limits)
+        # The verifier in force stays where its issuers do, with the keys it has.
+        same = self.verifier.issuers == settings.issuers
+        verifier = self.verifier if same else Verifier(*settings.issuers)
         keys = self._find_keys(policy)  # before anything is changed: it may refuse
         self.policy = policy
+        named = {issuer.url for issuer in settings.issuers}
+        # Identities that live on are of tokens that nobody would believe now.
+        before = {issuer.url for issuer in self.verifier.issuers}
+        self.withdrawn = (self.withdrawn | before) - named  # at once: statements look at it meanwhile
+        self.verifier = verifier
         self.keys = keys
         self.rated = settings.enforce and policy.rated
         self.enforce = settings.enforce
+        told = settings.callers.announce if settings.enforce else frozenset()
+        self.announces = told - {"comment"}
+        self.comments = "comment" in told
+        self.announces_apart = settings.callers.announce_in == "transaction"
         self._momentary = policy.momentary
         self.max_age = settings.catalog.max_age
         self.default_identity = settings.identity or NOBODY
         self._limits = limits
         self._sensitive.clear()
+        self._cleared.clear()
         self._told: set[str] = set()
+
+    def _install_grants(self) -> None:
+        settings = self.policy.settings
+        people = settings.approvals.people
+        self.register.install(people, settings.grants, enforce=settings.enforce)
+        self.grants.people, self.grants.settings = people, settings.grants
+        self.grants.rules = {rule.id: rule for rule in self.policy.rules}
+
+    def _with_approvers(self, policy: Policy) -> Policy:
+        if not self._approvers:
+            return policy
+        approvals = policy.settings.approvals
+        people = People(
+            approvers=(*approvals.people.approvers, *(a for a in self._approvers if isinstance(a, Approver))),
+            authorities=(
+                *approvals.people.authorities,
+                *(a for a in self._approvers if isinstance(a, Authority)),
+            ),
+        )
+        return evolve(policy, settings=evolve(policy.settings, approvals=evolve(approvals, people=people)))
 
     def _find_keys(self, policy: Policy) -> Keyring | None:
         masking = policy.settings.masking
@@ -237,7 +305,9 @@ class Governor:
         if not self.enforce:
             return False
         # A decider may cap any caller; and each set of parameters has costs of its own.
-        return self.counsel is not None or self.policy.estimated or self.policy.caps(caller)
+        if self.counsel is not None or self.policy.estimated or self.policy.caps(caller):
+            return True
+        return self.register.possible and self.register.concerns(caller)
 
     def sensitive(self, catalog: Catalog) -> Mapping[Source, Sensitivity]:
         """Return the sensitive columns of ``catalog``."""
@@ -271,16 +341,40 @@ class Governor:
                 _log.warning("%s: %s", self.policy.name, reason)
                 self.trail.event("policy.stale", setting=setting, reason=reason)
 
-    def plan(self, bound: Bound, catalog: Catalog, caller: Identity) -> MaskPlan:
+    def sensitive_to(self, catalog: Catalog, granted: tuple[Granted, ...]) -> Mapping[Source, Sensitivity]:
+        """Return the sensitive columns of ``catalog`` without those that ``granted`` clears."""
+        sensitive = self.sensitive(catalog)
+        if not granted:
+            return sensitive
+        key = (catalog.version, self.samples.version, *(each.id for each in granted))
+        found = self._cleared.get(key)
+        if found is None:
+            clear = [column for each in granted for column in each.grant.clear]
+            found = without(catalog, sensitive, clear, self.policy.settings.grants.never_columns)
+            self._cleared[key] = found
+            while len(self._cleared) > 64:  # a handful of databases, and of callers with grants
+                self._cleared.pop(next(iter(self._cleared)))
+        return found
+
+    def plan(
+        self, bound: Bound, catalog: Catalog, caller: Identity, granted: tuple[Granted, ...] = ()
+    ) -> MaskPlan:
         """Return what has to be masked in the rows of ``bound`` for ``caller``."""
-        return masking.plan(bound, catalog, self.sensitive(catalog), self.policy.terms(caller))
+        return masking.plan(bound, catalog, self.sensitive_to(catalog, granted), self.policy.terms(caller))
 
     def redact(
-        self, bound: Bound, made: MaskPlan, catalog: Catalog, session: Session, caller: Identity
+        self,
+        bound: Bound,
+        made: MaskPlan,
+        catalog: Catalog,
+        session: Session,
+        caller: Identity,
+        granted: tuple[Granted, ...] = (),
     ) -> tuple[MaskPlan, Rewriting | None]:
         """Return the plan of ``bound``, and what is sent instead where it runs over redacted values."""
         terms = self.policy.terms(caller)
-        return redact(bound, made, catalog, session, self.sensitive(catalog), terms, self._limits)
+        sensitive = self.sensitive_to(catalog, granted)
+        return redact(bound, made, catalog, session, sensitive, terms, self._limits)
 
     # -- catalogs, shared by the connections to one database
 
@@ -316,6 +410,8 @@ class Governor:
         """
         _must_be_identity(identity)
         if connection is None:
+            if self.register.stale():
+                self.approvals.look()
             known = self._check_text(sql, params, identity)
             if isinstance(known, Decision) or self.counsel is None or not self.enforce:
                 return known if isinstance(known, Decision) else self._check_known(known)
@@ -338,6 +434,8 @@ class Governor:
         """Do what :meth:`check` does, for async connections."""
         _must_be_identity(identity)
         if connection is None:
+            if self.register.stale():
+                await asyncio.to_thread(self.approvals.look)
             known = self._check_text(sql, params, identity)
             if isinstance(known, Decision) or self.counsel is None or not self.enforce:
                 return known if isinstance(known, Decision) else self._check_known(known)
@@ -359,7 +457,11 @@ class Governor:
         text, types, values, formats = convert(sql, params, connection)
         call = Call(text, types, values, copies=True, formats=formats)
         caller = identity or seat.caller()
+        if missing := self.missing(caller):
+            return _unreadable(call.text, missing, self.policy.version)
         try:
+            if self.register.stale():
+                yield from seat.elsewhere(self.approvals.look)
             known = yield from pipeline.what(call, caller, seat)
         except GovernanceError as error:
             if error.decision is not None:
@@ -374,11 +476,13 @@ class Governor:
             except GovernanceError as error:
                 return _unreadable(call.text, error, self.policy.version)
             decision = pipeline.held(call, known, decision)
-        return decision
+        return pipeline.cleared(decision, known)
 
     def _check_text(self, sql: Query, params: Params | None, identity: Identity | None) -> Known | Decision:
         call = Call(*convert(sql, params)[:3], copies=True)
         caller = identity or acting() or self.default_identity
+        if missing := self.missing(caller):
+            return _unreadable(call.text, missing, self.policy.version)
         try:
             statement = statements.read(call.text.decode(), self._limits)
         except (Unreadable, UnicodeDecodeError) as error:
@@ -387,12 +491,69 @@ class Governor:
             statement=statement,
             bound=None,
             plan=masking.OPEN,
-            request=Request(statement=statement, identity=standing(caller)),
+            request=Request(
+                statement=statement, identity=standing(caller), grants=self.register.of(caller, "")
+            ),
+            forged=forges(statement, None) if "settings" in self.announces else "",
         )
+
+    def missing(self, caller: Identity) -> Unmet | None:
+        """Return what the policy demands to know of ``caller`` and does not; ``None``: nothing."""
+        settings = self.policy.settings
+        if not self.enforce:
+            return None
+        return unmet(caller, settings.callers, settings.services, self.withdrawn)
 
     def _check_known(self, known: Known, decision: Decision | None = None) -> Decision:
         call = Call(known.statement.text.encode(), copies=True)
         return pipeline.may(call, known, self) if decision is None else pipeline.held(call, known, decision)
+
+    def identify(self, token: str | bytes, **call: str | None) -> Identity:
+        """Return the caller that a token of one of the policy's issuers names, verified.
+
+        What becomes of it is on record (``identity.verified``, ``identity.refused``); the token is not.
+
+        Args:
+            token: the token alone, without "Bearer".
+            call: what is known of the call, as ``Identity.during`` takes it.
+
+        Raises:
+            TokenRefused: it is not to be believed; ``rule`` says why.
+            KeysUnavailable: the issuer's keys cannot be had now. Retryable.
+            AuditUnavailable: the journal cannot take the record.
+        """
+        try:
+            found = self.verifier.examine(token)
+        except TokenRefused as error:
+            raise self._not_believed(error) from None
+        return self._identified(found, call)
+
+    async def aidentify(self, token: str | bytes, **call: str | None) -> Identity:
+        """Do what :meth:`identify` does; the event loop goes on while keys are fetched."""
+        try:
+            found = await self.verifier.aexamine(token)
+        except TokenRefused as error:
+            raise self._not_believed(error) from None
+        return self._identified(found, call)
+
+    def _identified(self, found: Verified, call: Mapping[str, str | None]) -> Identity:
+        identity = found.identity.during(**call)
+        said: dict[str, Any] = {"key": found.key_id, "token": found.token_id}
+        told = {key: value for key, value in said.items() if value}
+        self.trail.event("identity.verified", who=record.who(identity), **told)
+        return identity
+
+    def _not_believed(self, error: TokenRefused) -> TokenRefused:
+        said: dict[str, Any] = {"issuer": error.issuer, "key": error.key_id}
+        told = {key: value for key, value in said.items() if value}
+        self.trail.event("identity.refused", rule=error.rule, **told)
+        return error
+
+    def _notify(self, notifiers: Notifiers) -> None:
+        """Tell people of requests in these ways from now on."""
+        self.notices.notifiers = notifiers
+        self.approvals.notifiers = notifiers.names
+        self.approvals.on_filed = self.notices.filed
 
     # -- life
 
@@ -404,7 +565,11 @@ class Governor:
         """
         if self._source is not None:
             policy = self._source()
+            notifiers = notifier.find(policy.settings.notify, self._hooks)  # before anything is changed
             self._install(policy)
+            self._notify(notifiers)
+            self.approvals.settings = self.policy.settings.approvals
+            self._install_grants()
             self.trail.policy_changed(self.policy)
 
     def flush(self, timeout: float = 30.0) -> bool:
@@ -413,11 +578,18 @@ class Governor:
 
     def close(self) -> None:
         """Seal the journal. Statements after that open a new segment."""
+        self.notices.close()  # it puts on record what it has delivered
         self.trail.close()
+        self.approvals.close()
 
     def stats(self) -> dict[str, int]:
-        """Return counters: records, spans, refusals, texts and catalogs held."""
-        return {**self.trail.stats(), "statements": len(self._read), "catalogs": len(self._catalogs)}
+        """Return counters: records, spans, refusals, notices of requests, texts and catalogs held."""
+        return {
+            **self.trail.stats(),
+            **self.notices.stats(),
+            "statements": len(self._read),
+            "catalogs": len(self._catalogs),
+        }
 
 
 async def _never(gen: PQGen[Any]) -> Any:
@@ -439,7 +611,7 @@ def _database(seat: Seat) -> tuple[object, ...]:
     return (pgconn.host, pgconn.hostaddr, pgconn.port, pgconn.db)
 
 
-def _unreadable(text: bytes, error: BaseException, version: str) -> Decision:
+def _unreadable(text: bytes, error: BaseException | Unmet, version: str) -> Decision:
     rule = getattr(error, "rule", "statement.encoding")
     return Decision(
         verdict=policies.Verdict.BLOCK,

@@ -4,6 +4,7 @@ Every path by which a caller can send SQL leads through :func:`clear`, and nothi
 :class:`~governed_db.run.Run` it returns::
 
     WHO    seat.caller()          the identity in force: acting_as, else the connection's, else the default
+           admitted()             what the policy demands to know of it
            within_rate()          what its budget leaves of this minute
     WHAT   what()                 facts from PostgreSQL's grammar, then from this database's catalog
     MAY    judged()               the policy's decision or the decider's, with the planner's estimate where
@@ -33,11 +34,15 @@ from psycopg import AsyncConnection
 from psycopg.abc import PQGen
 
 from governed_db import refusals
-from governed_db.approval.request import ApprovalRequest, ask, bind
+from governed_db.approval.desk import Standing
+from governed_db.approval.request import ApprovalRequest, Question
+from governed_db.asked import question
 from governed_db.errors import (
     ApprovalDenied,
     ApprovalRequired,
+    ApprovalsUnavailable,
     GovernanceError,
+    IdentityRequired,
     MaskedColumnRefused,
     OperationalError,
     QueryCanceled,
@@ -48,17 +53,24 @@ from governed_db.masking.given import Refused, each, settle
 from governed_db.masking.model import OPEN
 from governed_db.masking.redact import copies
 from governed_db.masking.sampled import UNSEEN
+from governed_db.policy.demands import Unmet, over, unmet
 from governed_db.policy.model import Budget, Decision, Estimate, Request, Verdict
-from governed_db.run import Call, Known, Run, Sending
+from governed_db.run import NO_CAP, Call, Known, Run, Sending, only_reads
 from governed_db.statement import EffectKind, Unreadable
+from governed_db.statement.describing import Undescribed
 
 if TYPE_CHECKING:
+    from governed_db.driver.reckoning import Reckoning
     from governed_db.driver.seat import Seat
     from governed_db.governor import Governor
     from governed_db.spending import Spending
 
 COPIES = frozenset({EffectKind.COPY_TO, EffectKind.COPY_FROM})
 """Effects by which rows travel beside the result."""
+
+
+REQUEST_FIELDS = ("rows", "rows_more", "ceiling", "cost", "effect")
+"""What a reckoning says, and a request carries."""
 
 
 def clear(call: Call, seat: Seat) -> PQGen[Run]:
@@ -71,34 +83,62 @@ def clear(call: Call, seat: Seat) -> PQGen[Run]:
         GovernanceError: one of its subclasses; the refusal is on record.
     """
     caller = seat.caller()
+    admitted(call, caller, seat)
     if seat.governor.rated:
         within_rate(call, caller, seat)
+    if seat.governor.register.stale():
+        yield from seat.elsewhere(seat.governor.register.look)
+    while True:
+        try:
+            return (yield from _cleared(call, caller, seat))
+        except _Moved:
+            continue
+
+
+def _cleared(call: Call, caller: Identity, seat: Seat) -> PQGen[Run]:
     known = seat.recall(call, caller) if seat.fresh() else None
     if known is None:
         known = yield from what(call, caller, seat)
     decision = yield from judged(call, known, seat)
     limit = guard(call, known, decision)
-    approval_id = ""
+    approval = None
     if decision.verdict is not Verdict.ALLOW or limit is not None:
-        decision, approval_id = agreed(call, caller, known, decision, seat)
-        limit = guard(call, known, decision)
+        decision, approval = yield from agreed(call, caller, known, decision, seat)
+        limit = guard(call, known, decision, approval)
     if known.due:
         known = yield from looked(call, caller, known, decision, seat)
-    run = _run(call, caller, known, decision, approval_id, limit, seat.governor.spending)
+    run = _run(call, caller, known, decision, approval, limit, seat.governor.spending)
     if run.plan.given is not None:
         run.sending = sending(run, call, seat)
     return run
 
 
-def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int | None, Call]]:
+def clear_all(
+    calls: Sequence[Call], seat: Seat, order: Sequence[int] = ()
+) -> PQGen[tuple[list[Run], int | None, Call]]:
     """Do the same for calls that are sent as one (executemany): agreed to together or not at all.
+
+    ``order`` says of each execution which of ``calls`` it is.
 
     Returns the runs, the row cap to watch over all of them, and the whole as one call, which is what
     people agree to.
     """
     caller = seat.caller()
+    admitted(calls[0], caller, seat)
     if seat.governor.rated:
         within_rate(calls[0], caller, seat)
+    if seat.governor.register.stale():
+        yield from seat.elsewhere(seat.governor.register.look)
+    while True:
+        try:
+            return (yield from _cleared_all(calls, caller, order, seat))
+        except _Moved:
+            continue
+
+
+def _cleared_all(
+    calls: Sequence[Call], caller: Identity, order: Sequence[int], seat: Seat
+) -> PQGen[tuple[list[Run], int | None, Call]]:
     known: list[Known] = []
     for call in calls:
         yield from seat.keep_up()
@@ -111,6 +151,9 @@ def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int |
             tuple(oid for call in calls for oid in call.types),
             [value for call in calls for value in call.params or ()],
             executions=calls[0].executions,
+            formats=[f for call in calls for f in call.formats or ()] or None,
+            parts=tuple(known),
+            order=tuple(order),
         )
     )
     decisions: list[Decision] = []
@@ -119,18 +162,21 @@ def clear_all(calls: Sequence[Call], seat: Seat) -> PQGen[tuple[list[Run], int |
     severest = max(range(len(calls)), key=lambda n: _SEVERITY[decisions[n].verdict])
     limits = [guard(call, k, d) for call, k, d in zip(calls, known, decisions, strict=True)]
     limit = min((each for each in limits if each is not None), default=None)
-    approval_id = ""
+    approval = None
     worst = decisions[severest]
     if worst.verdict is not Verdict.ALLOW or limit is not None:
-        answer, approval_id = agreed(whole, caller, known[severest], worst, seat)
-        if approval_id:
-            decisions = [answer.replace(statement=k.statement) for k in known]
-            limit = None
+        answer, approval = yield from agreed(whole, caller, known[severest], worst, seat)
+        if approval is not None:
+            decisions = [
+                answer.replace(statement=k.statement, grants=d.grants)
+                for k, d in zip(known, decisions, strict=True)
+            ]
+            limit = guard(whole, known[severest], answer, approval)
     for place, (call, k, decision) in enumerate(zip(calls, known, decisions, strict=True)):
         if k.due:
             known[place] = yield from looked(call, caller, k, decision, seat)
     runs = [
-        _run(call, caller, k, decision, approval_id, None, seat.governor.spending)
+        _run(call, caller, k, decision, approval, None, seat.governor.spending)
         for call, k, decision in zip(calls, known, decisions, strict=True)
     ]
     return runs, limit, whole
@@ -149,10 +195,15 @@ def looked(call: Call, caller: Identity, known: Known, decision: Decision, seat:
         if error.rule != UNSEEN:
             raise
         raise refused(call, caller, seat, UNSEEN, str(error), error.remedy, retryable=True) from None
-    after = held(call, known, decision)
+    # Its rows are settled: by the cap before, or by people, who can have agreed to fewer than a proof allows.
+    after = held(call, known, decision.replace(row_cap=None))
     if after.verdict is not Verdict.ALLOW:
         _refuse(call, caller, known, after, seat, None)
     return known
+
+
+class _Moved(Exception):  # noqa: N818 - nothing has failed
+    """Names may mean something else than they did when the call was judged: it is judged anew."""
 
 
 _SEVERITY = {Verdict.ALLOW: 0, Verdict.NEEDS_APPROVAL: 1, Verdict.BLOCK: 2}
@@ -163,10 +214,12 @@ def _run(
     caller: Identity,
     known: Known,
     decision: Decision,
-    approval_id: str,
+    approval: ApprovalRequest | None,
     limit: int | None,
     spending: Spending,
 ) -> Run:
+    if known.cleared:
+        decision = cleared(decision, known)
     charge = None
     if decision.budget.rows_written_per_minute is not None:
         charge = partial(_charge, caller, spending)
@@ -179,12 +232,19 @@ def _run(
         plan=known.sent.plan,
         sensitive=known.sensitive,
         bound=known.bound,
-        approval_id=approval_id,
+        approval=approval,
         guard=limit,
         settled=known.settled,
         known=known,
         sending=None if known.rewritten is None else Sending(known.rewritten.text),
     )
+
+
+def cleared(decision: Decision, known: Known) -> Decision:
+    """Return ``decision`` with the grants by which it shows columns that this caller else sees masked."""
+    if not known.cleared or decision.verdict is Verdict.BLOCK:
+        return decision
+    return decision.replace(grants=tuple(sorted({*decision.grants, *known.cleared})))
 
 
 def watch(call: Call, seat: Seat) -> Run:
@@ -203,10 +263,27 @@ def watch(call: Call, seat: Seat) -> Run:
         known = Known(statement=statement, bound=None, plan=OPEN, request=request)
         seat.keep(call, caller, known)
     try:
-        decision: Decision | None = governor.decide(known.request)
+        decision: Decision | None = _foreseen(governor.decide(known.request), caller, governor)
     except GovernanceError:
         decision = None
     return Run(call=call, identity=caller, statement=known.statement, decision=decision, known=known)
+
+
+def _foreseen(decision: Decision, caller: Identity, governor: Governor) -> Decision:
+    """Return what would be said of a caller of whom too little is known; nobody is refused for it."""
+    settings = governor.policy.settings
+    missing = unmet(caller, settings.callers, settings.services, governor.withdrawn)
+    if missing is None:
+        return decision
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule=missing.rule,
+        reason=f"{missing.reason[:1].upper()}{missing.reason[1:]}",
+        remedy=missing.remedy,
+        retryable=False,
+        effect=None,
+        row_cap=None,
+    )
 
 
 def sending(run: Run, call: Call, seat: Seat) -> Sending | None:
@@ -257,6 +334,42 @@ def what(call: Call, caller: Identity, seat: Seat) -> PQGen[Known]:
     return known
 
 
+def admitted(call: Call, caller: Identity, seat: Seat) -> None:
+    """See whether as much is known of the caller as the policy demands, and still holds.
+
+    Raises:
+        IdentityRequired: it is not; the refusal is on record.
+    """
+    governor = seat.governor
+    settings = governor.policy.settings
+    missing = unmet(caller, settings.callers, settings.services, governor.withdrawn)
+    if missing is not None:
+        _unknown(call, caller, seat, missing)
+
+
+def unexpired(call: Call, caller: Identity, seat: Seat) -> None:
+    """See whether what an issuer said of the caller still holds, where no new statement says who asks.
+
+    Raises:
+        IdentityRequired: it does not; the refusal is on record.
+    """
+    governor = seat.governor
+    ended = over(caller, governor.policy.settings.callers, governor.withdrawn) if governor.enforce else None
+    if ended is not None:
+        _unknown(call, caller, seat, ended)
+
+
+def _unknown(call: Call, caller: Identity, seat: Seat, missing: Unmet) -> NoReturn:
+    refusal = Unreadable(missing.rule, f"{missing.reason[:1].upper()}{missing.reason[1:]}", missing.remedy)
+    seat.governor.trail.attempt(call, caller, seat, refusal)
+    raise IdentityRequired(
+        f"{refusal.reason} [rule {refusal.rule}]. {refusal.remedy[:1].upper()}{refusal.remedy[1:]}."
+        " Trying the same again will not help.",
+        rule=refusal.rule,
+        remedy=refusal.remedy,
+    )
+
+
 def within_rate(call: Call, caller: Identity, seat: Seat) -> None:
     """Count one statement of ``caller``.
 
@@ -297,11 +410,14 @@ def may(call: Call, known: Known, governor: Governor) -> Decision:
 
 def judged(call: Call, known: Known, seat: Seat) -> PQGen[Decision]:
     """Ask the policy or the decider, and the planner where a rule depends on it; then see what holds."""
-    governor = seat.governor
+    governor, request = seat.governor, known.request
+    granted = seat.granted(request.identity)
+    if granted:
+        request = evolve(request, grants=granted)
     if governor.counsel is None:  # without a generator in between: this is every statement's way
-        decision = governor.decide(known.request)
+        decision = governor.decide(request)
     else:
-        decision = yield from _answer(known.request, seat)
+        decision = yield from _answer(request, seat)
     given = known.sent.plan.given
     if given is not None and decision.masked and decision.verdict is not Verdict.BLOCK and not known.refused:
         # Before the planner is asked, or people: neither may tell a value that is there from one that is not.
@@ -315,7 +431,7 @@ def judged(call: Call, known: Known, seat: Seat) -> PQGen[Decision]:
             return refusals.masked(decision, known)
         estimate = yield from seat.estimate(_planned(call, known), known.statement)
         if isinstance(estimate, Estimate):
-            decision = yield from _answer(evolve(known.request, estimate=estimate), seat)
+            decision = yield from _answer(evolve(request, estimate=estimate), seat)
             decision = decision.replace(estimate=estimate)
         else:
             decision = refusals.unestimated(decision, estimate.because)
@@ -337,7 +453,9 @@ def _answer(request: Request, seat: Seat) -> PQGen[Decision]:
 
 
 def held(call: Call, known: Known, decision: Decision) -> Decision:
-    """Hold a decision against the statement's mask plan and its row cap."""
+    """Hold a decision against what no policy can allow, the statement's mask plan and its row cap."""
+    if known.forged:
+        return refusals.forged(decision, known.forged)
     if decision.verdict is Verdict.BLOCK:
         return decision
     if decision.masked and known.refused:
@@ -373,42 +491,125 @@ def _charge(caller: Identity, spending: Spending, rows: int) -> None:
 
 def agreed(
     call: Call, caller: Identity, known: Known, decision: Decision, seat: Seat
-) -> tuple[Decision, str]:
-    """Return the decision that an approval turned into an allow, or refuse.
+) -> PQGen[tuple[Decision, ApprovalRequest | None]]:
+    """Return the decision that an approval turned into an allow, with the approval, or refuse.
 
     Raises:
         StatementBlocked, MaskedColumnRefused: the policy says no; people are not asked.
         ApprovalRequired: people have not answered yet.
         ApprovalDenied: they said no.
+        ApprovalsUnavailable: nobody can be asked now.
     """
-    governor = seat.governor
+    desk = seat.governor.approvals
     if decision.verdict is Verdict.BLOCK:
         _refuse(call, caller, known, decision, seat, None)
-    digest = _digest(call, caller, decision, seat)
-    answer = governor.approvals.claim(digest)
-    if answer is None and decision.verdict is Verdict.ALLOW:
-        return decision, ""  # it runs under its row cap, as it would without anybody's word
-    if answer is None:
-        request = governor.approvals.file(ask(digest, caller, decision))
-        _refuse(call, caller, known, decision, seat, request)
-    if not answer.granted:
-        governor.trail.refusal(
-            call, caller, known, decision, seat, ApprovalDenied.__name__, approval=answer.request.id
-        )
-        raise ApprovalDenied(
-            f"{answer.by} denied {answer.request.id}" + (f": {answer.reason}" if answer.reason else ""),
-            decision=decision,
-        )
-    people = " and ".join(str(person) for person in (*answer.also, answer.by))
-    reason = f"approved by {people} ({answer.request.id})"
-    return (
-        decision.replace(verdict=Verdict.ALLOW, reason=reason, row_cap=None, remedy=""),
-        answer.request.id,
+    if decision.verdict is Verdict.ALLOW:
+        # Under a row cap it runs without anybody's word; only what somebody has asked about is looked up.
+        if desk.stale():
+            yield from seat.elsewhere(desk.look)
+        if not desk.view.open:
+            return decision, None
+    yield from seat.define(call.parts or (known,))
+    asking = question(call, caller, known, decision, seat)
+    if decision.verdict is Verdict.ALLOW and asking.digest not in desk.view.open:
+        return decision, None
+    try:
+        standing = yield from seat.elsewhere(partial(desk.standing, asking))
+        if standing is not None and standing.agreed:
+            if (yield from _taken(standing, seat)):
+                return agreed_to(decision, standing), standing.request
+            standing = None  # somebody else has taken it: this call needs an approval of its own
+        if standing is not None and standing.denied is not None:
+            raise _denied(call, caller, known, decision, seat, standing)
+        if decision.verdict is Verdict.ALLOW:
+            return decision, None
+        if standing is None:
+            request = yield from filed(call, caller, known, decision, asking, seat)
+        else:
+            request = standing.request
+    except ApprovalsUnavailable as error:
+        seat.governor.trail.refusal(call, caller, known, decision, seat, type(error).__name__)
+        raise
+    _refuse(call, caller, known, decision, seat, request)
+
+
+def _taken(standing: Standing, seat: Seat) -> PQGen[bool]:
+    """Take what was agreed to; return whether it is this call's.
+
+    Raises:
+        _Moved: what the call was judged by is not what there is now.
+    """
+    if not (yield from seat.is_still()):
+        raise _Moved
+    return (yield from seat.elsewhere(partial(seat.governor.approvals.claim, standing, by=seat.id)))
+
+
+def agreed_to(decision: Decision, standing: Standing) -> Decision:
+    """Return ``decision`` as people have made it: allowed, up to the rows that they were told of."""
+    people = " and ".join(str(person.identity) for person in standing.granted)
+    return decision.replace(
+        verdict=Verdict.ALLOW,
+        reason=f"approved by {people} ({standing.request.id})",
+        row_cap=standing.request.ceiling,
+        restricts=False,
+        remedy="",
     )
 
 
-def guard(call: Call, known: Known, decision: Decision) -> int | None:
+def _denied(
+    call: Call, caller: Identity, known: Known, decision: Decision, seat: Seat, standing: Standing
+) -> ApprovalDenied:
+    assert standing.denied is not None
+    request = standing.request
+    seat.governor.trail.refusal(
+        call, caller, known, decision, seat, ApprovalDenied.__name__, approval=request.id
+    )
+    because = f": {standing.because}" if standing.because else ""
+    return ApprovalDenied(
+        f"{standing.denied.identity} denied {request.id}{because}",
+        decision=decision.replace(retryable=False, remedy="ask whoever denied it, or do without it"),
+    )
+
+
+def filed(
+    call: Call,
+    caller: Identity,
+    known: Known,
+    decision: Decision,
+    asking: Question,
+    seat: Seat,
+    reckoned: Reckoning | None = None,
+) -> PQGen[ApprovalRequest]:
+    """Ask people about ``call``: count what it would touch, unless it is ``reckoned``, and file the request.
+
+    Raises:
+        StatementBlocked: nobody whom the policy names could ever answer it.
+        ApprovalsUnavailable: the store cannot be asked.
+    """
+    desk = seat.governor.approvals
+    nobody = desk.settings.people.nobody(asking.approvers, asking.needed, caller)
+    if nobody:
+        _refuse(call, caller, known, refusals.nobody(decision, nobody), seat, None)
+    if reckoned is None:
+        try:
+            reckoned = yield from seat.reckon(call, known, decision)
+        except Undescribed as why:
+            _refuse(call, caller, known, refusals.undescribed(decision, why), seat, None)
+    details = {field: getattr(reckoned, field) for field in REQUEST_FIELDS}
+    try:
+        return (yield from seat.elsewhere(partial(desk.file, asking, caller, **details)))
+    except GovernanceError as error:
+        if error.rule != "approval.many":
+            raise
+        _refuse(call, caller, known, refusals.many(decision, error), seat, None)
+
+
+def guard(
+    call: Call, known: Known, decision: Decision, approval: ApprovalRequest | None = None
+) -> int | None:
     """Return the rows after which the run is rolled back, ``None`` where a proof or the policy needs none."""
+    if approval is not None and approval.question.binds == "effect" and not only_reads(known):
+        return NO_CAP if decision.row_cap is None else decision.row_cap
     if decision.verdict is not Verdict.ALLOW or decision.row_cap is None:
         return None
     if not known.writes and not (call.copies and _copies_in(known)):
@@ -421,13 +622,6 @@ def guard(call: Call, known: Known, decision: Decision) -> int | None:
 
 def _copies_in(known: Known) -> bool:
     return any(effect.kind is EffectKind.COPY_FROM for effect in known.statement.effects)
-
-
-def required(call: Call, caller: Identity, decision: Decision, seat: Seat) -> ApprovalRequired:
-    """File the request for ``decision`` and make the error that carries it."""
-    digest = _digest(call, caller, decision, seat)
-    request = seat.governor.approvals.file(ask(digest, caller, decision))
-    return ApprovalRequired(refusals.sentence(decision, request), decision=decision, request=request)
 
 
 def refused(
@@ -457,12 +651,6 @@ def _unread(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) ->
     )
 
 
-def _digest(call: Call, caller: Identity, decision: Decision, seat: Seat) -> bytes:
-    values = [None if v is None else bytes(memoryview(v)) for v in call.params or ()]
-    standing_here = (*seat.standing(), str(call.executions))
-    return bind(call.text, values, call.types, caller, decision, standing_here)
-
-
 def _refuse(
     call: Call,
     caller: Identity,
@@ -473,7 +661,8 @@ def _refuse(
 ) -> NoReturn:
     error: GovernanceError
     if request is not None:
-        error = ApprovalRequired(refusals.sentence(decision, request), decision=decision, request=request)
+        told = request.for_requester(counts=seat.may_count(known))
+        error = ApprovalRequired(refusals.sentence(decision, request), decision=decision, request=told)
     elif decision.rule.startswith("masking."):
         error = MaskedColumnRefused(refusals.sentence(decision), decision=decision)
     else:

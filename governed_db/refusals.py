@@ -7,12 +7,14 @@ again can help: agents read these, and correct themselves instead of looping.
 from __future__ import annotations
 
 from governed_db.approval.request import ApprovalRequest
+from governed_db.errors import GovernanceError
 from governed_db.masking.given import Refused
 from governed_db.masking.model import Refusal
 from governed_db.policy.model import Decision, Verdict
 from governed_db.policy.reasons import name_service
 from governed_db.policy.rules import is_named_service
 from governed_db.run import Call, Known
+from governed_db.statement.describing import Undescribed
 
 
 def sentence(decision: Decision, request: ApprovalRequest | None = None) -> str:
@@ -30,6 +32,54 @@ def sentence(decision: Decision, request: ApprovalRequest | None = None) -> str:
     if not decision.retryable:
         parts.append("Trying the same again will not help.")
     return " ".join(parts)
+
+
+def nobody(decision: Decision, why: str) -> Decision:
+    """Block: people would have to agree, and nobody could."""
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule="approval.nobody",
+        reason=f"{decision.reason.rstrip('.')} (rule {decision.rule}). People have to agree to it, but {why}",
+        remedy="have whoever keeps the policy name somebody: [[approver]] subject, groups, keys",
+        retryable=False,
+    )
+
+
+def undescribed(decision: Decision, why: Undescribed) -> Decision:
+    """Block: people would have to agree to the very rows, and cannot be shown them."""
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule="approval.effect",
+        reason=f"{decision.reason.rstrip('.')} (rule {decision.rule}). People have to agree to the very rows"
+        f" that it writes, but {why.reason}",
+        remedy=why.remedy,
+        retryable=why.retryable,
+    )
+
+
+def otherwise(decision: Decision, what: str) -> Decision:
+    """Block: what ran was not what people have agreed to, and is undone."""
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule="approval.effect",
+        reason=f"it did something else than people have agreed to: {what}. It was rolled back",
+        remedy="a trigger, a default or a rule of the table makes other rows than the statement says; let the"
+        " statement say it, or have whoever keeps the policy let people agree to the statement instead"
+        " (binds = 'statement' in its rule)",
+        retryable=False,
+    )
+
+
+def many(decision: Decision, error: GovernanceError) -> Decision:
+    """Block: the caller has asked people about so much that nobody is asked more."""
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule=error.rule,
+        reason=f"{decision.reason.rstrip('.')} (rule {decision.rule}). People have to agree to it, but"
+        f" {error}",
+        remedy=error.remedy,
+        retryable=True,
+    )
 
 
 def unestimated(decision: Decision, why: str) -> Decision:
@@ -143,6 +193,19 @@ def let_in(decision: Decision, refused: Refused) -> Decision:
         rule=refused.rule,
         reason=refused.reason,
         remedy=refused.remedy,
+        retryable=False,
+    )
+
+
+def forged(decision: Decision, what: str) -> Decision:
+    """Block: it changes, or can change, what the server is told of its caller."""
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule="callers.settings",
+        reason=f"{what}; the settings governed_db.* say who asks, and row-level security believes them, so no"
+        " statement may change them",
+        remedy="leave governed_db.* alone: they follow the identity that the statement runs as; set_config()"
+        " of other settings takes their name as a literal, and RESET ALL or DISCARD ALL stands alone",
         retryable=False,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import define, field
 from psycopg.abc import Buffer
 
+from governed_db.approval.request import ApprovalRequest
 from governed_db.catalog.bound import Bound, Source
 from governed_db.errors import QueryCanceled
 from governed_db.identity.model import Identity
@@ -39,6 +40,10 @@ class Call:
     copies: bool = False  # through copy(): only there can rows travel outside of results
     executions: int = 1  # parameter sets known to follow (executemany)
     formats: Sequence[int] | None = field(default=None, repr=False)  # of the values; None: all text
+    # Of calls that people are asked about as one: what is known of each, and which each execution is, by
+    # its place among them.
+    parts: Sequence[Known] = field(default=(), repr=False)
+    order: Sequence[int] = field(default=(), repr=False)
 
 
 @define(eq=False)
@@ -84,6 +89,7 @@ class Known:
     request: Request
     template: tuple[Identity, Any] | None = None
     settled: bool = False
+    forged: str = ""  # which setting of ours it would change, or may: it is not sent
     counts: bool = True  # whether the server counts rows that no command tag tells of (track_counts)
     probe: Any = field(default=UNMADE, repr=False)  # the SELECT that counts what it would touch, once made
     rewritten: Rewritten | None = None
@@ -92,6 +98,10 @@ class Known:
     sampled: int = -1
     until: float = inf
     due: tuple[Wanted, ...] = field(default=(), repr=False)
+    definitions: bytes | None = field(default=None, repr=False)  # of what it touches, once digested
+    # Grants that clear columns: those that held when this was made, and those of them that it rests on.
+    clearing: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()
 
     @property
     def sent(self) -> Known | Rewritten:
@@ -131,6 +141,12 @@ class Known:
         )
 
 
+def only_reads(known: Known) -> bool:
+    """Return whether a statement has no effect that could be shown, because it changes nothing."""
+    effects = known.statement.effects if known.bound is None else known.bound.effects
+    return bool(effects) and all(effect.kind is EffectKind.SELECT for effect in effects)
+
+
 def writes_later(bound: Bound) -> bool:
     """Return whether a deferrable trigger writes: in a transaction that stays open, uncounted."""
     later = tuple(
@@ -145,7 +161,7 @@ def writes_later(bound: Bound) -> bool:
 
 def _alone(bound: Bound) -> bool:
     """Return whether nothing hangs on the relations written that could write further rows."""
-    if any(e.kind is EffectKind.FUNCTION and e.note.startswith(_SET_OFF) for e in bound.effects):
+    if any(e.kind is EffectKind.FUNCTION and e.note.startswith(SET_OFF) for e in bound.effects):
         return False
     return not any(
         use.relation.triggers
@@ -157,7 +173,9 @@ def _alone(bound: Bound) -> bool:
     )
 
 
-_SET_OFF = ("a trigger of the table", "a rule of the table")
+SET_OFF = ("a trigger of the table", "a rule of the table")
+"""How effects begin that stand beside the statement itself."""
+
 _RUN_NOW = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "SELECT", "EXPLAIN"})
 _WRITTEN = frozenset({Access.INSERT, Access.UPDATE, Access.DELETE})
 
@@ -173,12 +191,13 @@ class Run:
     plan: MaskPlan = OPEN
     sensitive: Mapping[Source, Sensitivity] = field(factory=dict, repr=False)
     bound: Bound | None = None
-    approval_id: str = ""
+    approval: ApprovalRequest | None = None  # what people have agreed to, and this run has taken
     guard: int | None = None  # rows it may write before it is rolled back; None: proven or unlimited
     known: Known | None = field(default=None, repr=False)
     block: Any = None  # what a guarded write runs inside of
     intent: object = None  # the trail's own handle
     sending: Sending | None = field(default=None, repr=False)  # None: what was asked for
+    comment: bytes = field(default=b"", repr=False)  # sent behind its text
     started: int = field(factory=time.monotonic_ns)
     rows_returned: int = 0
     rows_affected: int = 0
@@ -192,6 +211,11 @@ class Run:
     seat: Any = field(default=None, repr=False)  # the connection it runs on, while it is open
     charge: Callable[[int], None] | None = field(default=None, repr=False)  # told of the rows written
     on_finish: Callable[[Run, str, BaseException | None], None] | None = field(default=None, repr=False)
+
+    @property
+    def approval_id(self) -> str:
+        """The id of what people have agreed to, "" where nobody was asked."""
+        return "" if self.approval is None else self.approval.id
 
     def finish(self, status: str = "ok", error: BaseException | None = None) -> None:
         """Put the outcome on record, once. ``status``: ok, error, cancelled, refused, unknown."""

@@ -14,13 +14,14 @@ import governed_db
 from governed_db import Governor, Identity
 from governed_db.audit import record
 from governed_db.audit.journal import Journal
+from tests.approvers import Person
 
 ANNA = Identity.human("anna", groups=("sales",))
 AGENT = Identity.agent(
     "bot", on_behalf_of=ANNA, session="talk-1", tool_call="call-7", purpose="answer ticket 4711"
 )
 SERVICE = Identity.service("shop")
-APPROVER = Identity.human("dora", groups=("dba",))
+APPROVER = Person("dora", "dba")
 CANARY = "canary-4111111111111111"
 POLICY = 'extends = "standard"\nservices = ["shop"]\n'
 
@@ -51,7 +52,7 @@ def work(dsn: str, state: Path) -> Governor:
     """Let an agent and a service work on people and orders; return the closed governor."""
     policy = state / "policy.toml"
     state.mkdir(parents=True, exist_ok=True)
-    policy.write_text(POLICY)
+    policy.write_text(POLICY + APPROVER.as_toml())
     policy.chmod(0o600)
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("DROP TABLE IF EXISTS people, orders")
@@ -78,7 +79,7 @@ def work(dsn: str, state: Path) -> Governor:
         try:
             conn.execute("UPDATE orders SET state = 'shut' WHERE person > 0")
         except governed_db.errors.ApprovalRequired as error:
-            governor.approvals.approve(error.request.id, by=APPROVER)
+            governor.approvals.approve(error.request.id, key=APPROVER.key)
             conn.execute("UPDATE orders SET state = 'shut' WHERE person > 0")
     with governed_db.connect(dsn, governor=governor, identity=SERVICE) as conn:
         conn.execute("SELECT name, email FROM people WHERE id = 1").fetchall()

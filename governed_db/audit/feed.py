@@ -9,10 +9,10 @@ from governed_db.audit import tree
 from governed_db.audit.entry import ENTRY_SIZE, MOST_RECORDS, Entry, Kind, entry_hash
 from governed_db.audit.held import Differs, Held
 from governed_db.audit.logfiles import FOLDER
-from governed_db.note import VerifierKey
 from governed_db.audit.regular import descriptor
 from governed_db.audit.verdict import MAX_FINDINGS, Finding, Report
 from governed_db.audit.verdict import Kind as What
+from governed_db.note import VerifierKey
 
 
 class Feed:

@@ -109,6 +109,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("reason", "text", _text("may", "reason")),
     Column("policy", "text", _text("may", "policy")),
     Column("approval", "text", _text("may", "approval")),
+    Column("grants", "texts", _texts("may", "grants")),
     Column("approvers", "texts", _texts("may", "approvers")),
     Column("status", "text", lambda e: view.status(e) or None),
     Column("sqlstate", "text", _text("happened", "sqlstate")),

@@ -22,9 +22,9 @@ from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.entry import Entry, Kind
 from governed_db.audit.layout import HEADER_SIZE
 from governed_db.audit.logfiles import FOLDER, replace
-from governed_db.note import VerifierKey
 from governed_db.audit.regular import buffered
 from governed_db.audit.signing import Signer
+from governed_db.note import VerifierKey
 
 FILE = "state"
 

@@ -253,7 +253,7 @@ def _unmapped(entry: Entry) -> Iterator[tuple[str, Any]]:
         yield "on_behalf_of", behalf
     for section, names in (
         (who, ("verified", "tool_call", "purpose", "role")),
-        (part(entry, "may"), ("verdict", "approval", "approvers", "row_cap", "unmasked")),
+        (part(entry, "may"), ("verdict", "approval", "grants", "approvers", "row_cap", "unmasked")),
         (what, ("effects", "masked", "rewritten", "parameters", "incomplete_because", "bytes")),
         (
             where,

@@ -38,7 +38,13 @@ SAMPLED = 1
 """The W3C's trace flag: whatever the caller's sampler said of its own spans, this one is sent."""
 
 _INFO, _WARN, _ERROR = 9, 13, 17  # SeverityNumber of OpenTelemetry's log data model
-_SEVERITY = {"damage": _ERROR, "journal.tampered": _ERROR, "journal.gap": _WARN, "policy.stale": _WARN}
+_SEVERITY = {
+    "damage": _ERROR,
+    "journal.tampered": _ERROR,
+    "journal.gap": _WARN,
+    "policy.stale": _WARN,
+    "identity.refused": _WARN,
+}
 _SEVERITY_TEXT = {_INFO: "INFO", _WARN: "WARN", _ERROR: "ERROR"}
 # They are about statements, and an event is none.
 _NOT_OF_EVENTS = frozenset({"db.system.name", "error.type"})

@@ -20,6 +20,7 @@ from governed_db.audit.page_tables import (
     changes,
     damages,
     errors,
+    grants,
     incidents,
     journals,
     latest_refusals,
@@ -121,7 +122,7 @@ def _sections(summary: Summary, about: About) -> Iterator[tuple[str, str, Markup
         if summary.refused
         else tag("p", "No statement was refused."),
     )
-    yield "approvals", "Approvals", joined(answers(summary), unanswered(summary))
+    yield "approvals", "Approvals", joined(answers(summary), unanswered(summary), grants(summary))
     yield "policies", "Policies in force", joined(policies(summary), tag("h3", "Changes"), changes(summary))
     yield "errors", "Errors and cancellations", errors(summary)
     yield (

@@ -155,6 +155,33 @@ def unanswered(summary: Summary) -> Markup:
     return joined(said, _table(("approval", "what ran"), rows, len(strange), SHORT, "approvals"))
 
 
+def grants(summary: Summary) -> Markup:
+    """Who allowed whom more for a while, and what became of it."""
+    if not summary.grants and not summary.granted.rows:
+        return Markup("")
+    rows = []
+    for grant in dict.fromkeys((*summary.grants, *summary.granted.rows)):
+        entry = summary.grants.get(grant, {})
+        details = part(entry, "details")
+        end = summary.ended.get(grant, {})
+        given = [v for name in ("clear", "rules", "on") for v in view.strings(details, name)]
+        rows.append(
+            (
+                _code(grant),
+                _caller(entry) if entry else "not among these records",
+                _code(text(details, "to")),
+                _inline([*given, *([f"{details['rows']} rows"] if "rows" in details else [])]),
+                text(details, "because"),
+                _time(text(end, "at") or text(details, "until")),
+                text(end, "event").removeprefix("grant."),
+                _runs(summary.granted.rows.get(grant, Counter())),
+            )
+        )
+    heads = ("grant", "signed by", "to", "what", "because", "until (UTC)", "ended", "what ran")
+    table = _table(heads, rows, len(rows), SHORT, "grants", summary.granted.beyond)
+    return joined(tag("h3", "Grants"), table)
+
+
 def policies(summary: Summary) -> Markup:
     """Versions of the policy by which statements were judged."""
     ordered = sorted(summary.policies.rows.items(), key=lambda row: (row[1].first, row[0]))

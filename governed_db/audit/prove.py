@@ -19,8 +19,8 @@ from governed_db.audit.entry import (
 )
 from governed_db.audit.frames import records
 from governed_db.audit.logfiles import FOLDER
-from governed_db.note import MAX_NOTE, Note
 from governed_db.audit.regular import buffered, unbuffered
+from governed_db.note import MAX_NOTE, Note
 
 _PIECE = 4096  # leaves that are read and hashed at once
 

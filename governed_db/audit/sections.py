@@ -56,8 +56,10 @@ def who(identity: Identity, role: str = "", client: str = "") -> dict[str, Any]:
     _put(
         section,
         session=identity.session,
+        mcp_session=identity.mcp_session,
         tool_call=identity.tool_call,
         purpose=identity.purpose,
+        expires=None if identity.expires is None else identity.expires.isoformat(),
         role=role,
         client=client,
     )
@@ -139,6 +141,7 @@ def may(decision: Decision, approval: str = "") -> dict[str, Any]:
         policy=decision.policy,
         reason=decision.reason,
         approval=approval,
+        grants=list(decision.grants),
         approvers=list(decision.approvers),
         row_cap=decision.row_cap,
         budget=decision.budget.id,

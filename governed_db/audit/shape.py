@@ -136,6 +136,7 @@ def attributes(entry: Mapping[str, Any]) -> dict[str, Any]:
         "governed_db.identity.verified": who.get("verified"),
         "governed_db.identity.issuer": who.get("issuer"),
         "governed_db.on_behalf_of": _chain(who.get("on_behalf_of", ())),
+        "governed_db.on_behalf_of.verified": _vouched(who.get("on_behalf_of", ())),
         "governed_db.purpose": who.get("purpose"),
         "governed_db.role": who.get("role"),
         "governed_db.decision": may.get("verdict"),
@@ -143,6 +144,7 @@ def attributes(entry: Mapping[str, Any]) -> dict[str, Any]:
         "governed_db.reason": may.get("reason"),
         "governed_db.policy": may.get("policy"),
         "governed_db.approval.id": may.get("approval"),
+        "governed_db.grant.ids": _some(may.get("grants", ())),
         "governed_db.shadowed": _some(f"{s['rule']}: {s['verdict']}" for s in may.get("shadowed", ())),
         "governed_db.unmasked": may.get("unmasked"),
         "governed_db.effects": _some(dict.fromkeys(e["kind"] for e in what.get("effects", ()))),
@@ -227,6 +229,11 @@ def _some(names: Iterable[str]) -> list[str]:
     if len(found) <= LONGEST_LIST:
         return found
     return [*found[:LONGEST_LIST], f"... and {len(found) - LONGEST_LIST} more"]
+
+
+def _vouched(principals: Sequence[Mapping[str, Any]]) -> bool | None:
+    """Return whether an issuer's word was checked for all of them, ``None`` where there are none."""
+    return all(p.get("verified") is True for p in principals) if principals else None
 
 
 def _chain(principals: Iterable[Mapping[str, Any]]) -> str:

@@ -29,6 +29,8 @@ FEW = 50
 """Columns of one pair, and callers of one rule, that are kept by name."""
 
 ANSWERS = ("approval.granted", "approval.denied")
+GRANTS = ("grant.added", "grant.verified")
+ENDS = ("grant.revoked", "grant.expired")
 CHANGES = ("policy.changed", "policy.stale")
 LOOKS = ("trail.read", "values.erased")
 _OURS = "journal."
@@ -139,6 +141,10 @@ class Summary:
     sensitive: dict[str, str] = field(factory=dict)
     latest_refusals: deque[Entry] = field(factory=lambda: deque(maxlen=LATEST))
     answers: deque[Entry] = field(factory=lambda: deque(maxlen=LATEST))
+    granted: Table[Counter[str]] = field(factory=lambda: Table(Counter, NAMES))
+    grants: dict[str, Entry] = field(factory=dict)  # by id: what puts a grant on record
+    ended: dict[str, Entry] = field(factory=dict)
+    answered: set[str] = field(factory=set, repr=False)
     changes: deque[Entry] = field(factory=lambda: deque(maxlen=LATEST))
     damages: deque[Entry] = field(factory=lambda: deque(maxlen=LATEST))
     incidents: deque[Entry] = field(factory=lambda: deque(maxlen=LATEST))
@@ -208,6 +214,10 @@ class Summary:
             runs = self.approved.at(approval)
             if runs is not None:
                 runs[status] += 1
+        for grant in view.strings(may, "grants"):
+            runs = self.granted.at(grant)
+            if runs is not None:
+                runs[status] += 1
         if status == "unknown":
             self.orphans.append(entry)
         if status in ("error", "cancelled"):
@@ -260,10 +270,16 @@ class Summary:
 
     def _event(self, entry: Entry) -> None:
         name = view.text(entry, "event")
+        if name in ANSWERS and self._known(entry):
+            return  # whoever took it in and whoever used it have both put it on record
         if name in self.events or len(self.events) < NAMES:
             self.events[name] += 1
         if name in ANSWERS:
             self.answers.append(entry)
+        elif name in GRANTS or name in ENDS:
+            found = self.grants if name in GRANTS else self.ended
+            if len(found) < NAMES:
+                found.setdefault(view.text(view.part(entry, "details"), "grant"), entry)
         elif name in CHANGES:
             self.changes.append(entry)
         elif name in LOOKS:
@@ -271,6 +287,14 @@ class Summary:
         elif name.startswith(_OURS):
             self.incidents.append(entry)
             self.lost += _lost(view.part(entry, "details").get("lost"))
+
+    def _known(self, entry: Entry) -> bool:
+        answer = view.text(view.part(entry, "details"), "answer")
+        if not answer or answer in self.answered:
+            return bool(answer)
+        if len(self.answered) < NAMES:
+            self.answered.add(answer)
+        return False
 
     def _damage(self, entry: Entry) -> None:
         self.damages.append(entry)

@@ -123,6 +123,7 @@ class Template:
             decision.masked,
             decision.budget.id,
             decision.estimate,
+            decision.grants,
             approval,
         )
         known, encoded = self._last

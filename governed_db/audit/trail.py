@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-    from governed_db.approval.desk import Approval
     from governed_db.driver.seat import Seat
     from governed_db.policy import Policy
+
+_FORMS = 64  # of one connection: BEGIN with and without what follows, COMMIT, ROLLBACK, a few savepoints
 
 LAST_SPANS = 1.0
 """Seconds for which close() waits for spans: they are a copy, the journal has everything."""
@@ -82,7 +83,7 @@ class Trail:
         Raises:
             AuditUnavailable: the journal cannot take it, and the policy does not say to continue.
         """
-        form = self._template(run, seat, run.known)
+        form = self._form(run, seat) if ours else self._template(run, seat, run.known)
         caller_span = parent()
         now = time.time_ns()
         key, payload = form.intent(
@@ -241,17 +242,10 @@ class Trail:
             self.unrecorded += 1
         return run
 
-    def answered(self, approval: Approval) -> None:
-        """Put somebody's answer to an approval request on record."""
-        self.event(
-            "approval.granted" if approval.granted else "approval.denied",
-            who=record.who(approval.by),
-            request=approval.request.id,
-            requester=str(approval.request.requester),
-            statement=approval.request.statement,
-            rule=approval.request.rule,
-            expires=approval.expires.isoformat(),
-        )
+    def told(self, name: str, *, who: Identity | None = None, **details: Any) -> None:
+        """Put something that somebody has done on record, other than a statement."""
+        said = {key: value for key, value in details.items() if value not in (None, "", [])}
+        self.event(name, who=None if who is None else record.who(who), **said)
 
     def event(self, name: str, *, who: dict[str, Any] | None = None, **details: Any) -> None:
         """Put something that is not a statement on record."""
@@ -356,6 +350,28 @@ class Trail:
         self._close_journal()
         if self._keeper is not None:
             self._keeper.close()
+
+    def _form(self, run: Run, seat: Seat) -> Template:
+        """Return the template of a command of ours: the same few come with every transaction."""
+        statement = run.statement
+        if statement is None:
+            return self._template(run, seat, None)
+        here = (run.identity, seat.session, seat.catalog, seat.pgconn, self.policy)
+        kept = seat.forms.get(id(statement))
+        # The caller by its value, the others by identity: they are large, and made anew where they change.
+        if (
+            kept is not None
+            and kept[0] is statement
+            and kept[1][0] == run.identity
+            and all(a is b for a, b in zip(kept[1][1:], here[1:], strict=True))
+        ):
+            form: Template = kept[2]
+            return form
+        form = self._template(run, seat, None)
+        if len(seat.forms) >= _FORMS:
+            seat.forms.clear()
+        seat.forms[id(statement)] = (statement, here, form)
+        return form
 
     def _template(self, run: Run, seat: Seat, known: Known | None) -> Template:
         if known is not None and known.template is not None:

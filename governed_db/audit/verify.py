@@ -21,10 +21,10 @@ from governed_db.audit import tree, witness
 from governed_db.audit.checkpoint import Checkpoint
 from governed_db.audit.feed import Feed
 from governed_db.audit.logfiles import FOLDER
-from governed_db.note import MAX_NOTE, BadNote, Note, VerifierKey, speakable
 from governed_db.audit.regular import buffered
 from governed_db.audit.verdict import Finding, Report
 from governed_db.audit.verdict import Kind as What
+from governed_db.note import MAX_NOTE, BadNote, Note, VerifierKey, speakable
 
 
 @frozen

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from governed_db.audit import logfiles
 from governed_db.audit.checkpoint import Checkpoint
-from governed_db.note import MAX_NOTE, Note
 from governed_db.audit.regular import buffered
+from governed_db.note import MAX_NOTE, Note
 
 LOOK_BACK = 1 << 20
 """Bytes at a witness's end in which the last checkpoint of a log is looked for: some 4,000 checkpoints."""

@@ -106,10 +106,22 @@ def _direct(catalog: Catalog, session: Session, runs: Runs) -> Direct:
     key = ("one", runs, session.replication_role)
     direct: Direct | None = known.get(key)
     if direct is None:
-        direct = known[key] = _of_rule(catalog, session, runs) if runs.rule >= 0 else _of_function(
-            catalog, session, runs
+        direct = known[key] = _of_rule(catalog, session, runs) if runs.rule >= 0 else _under_settings(
+            catalog, _of_function(catalog, session, runs), runs
         )  # fmt: skip
     return direct
+
+
+def _under_settings(catalog: Catalog, direct: Direct, runs: Runs) -> Direct:
+    """Add what the function sets while it runs, where that says who asks."""
+    function = catalog.function(runs.oid)
+    names = () if function is None else (s.partition("=")[0].lower() for s in function.settings)
+    sets = tuple(
+        Effect(kind=EffectKind.SET, name=name, note=f"while {direct.name} runs")
+        for name in names
+        if name.startswith("governed_db.")
+    )
+    return evolve(direct, effects=(*direct.effects, *sets)) if sets else direct
 
 
 def _of_function(catalog: Catalog, session: Session, runs: Runs) -> Direct:

@@ -116,6 +116,20 @@ def spread(memo: Memo, catalog: Catalog, touch: Touch) -> tuple[list[Touch], lis
                 )
                 for a in accesses
             ]
+        if each.access is Access.TRUNCATE:
+            # With CASCADE; without it the server refuses, whatever the keys do when rows are deleted.
+            for key in memo.referencing.get(each.relation.oid, ()):
+                pointing = catalog.relations.get(key.relation)
+                if pointing is None or pointing is each.relation:
+                    continue
+                todo.append(Touch(relation=pointing, access=Access.TRUNCATE))
+                effects.append(
+                    Effect(
+                        kind=EffectKind.TRUNCATE,
+                        target=RelationName(pointing.schema, pointing.name),
+                        note=f"by a foreign key to {each.relation}",
+                    )
+                )
         if each.access not in (Access.UPDATE, Access.DELETE):
             continue
         columns = each.relation.changed(each.columns) if each.columns is not None else None

@@ -52,7 +52,9 @@ def insert(ctx: Context, node: Node, outer: Scope) -> Rows:
     plain = [n.get("ResTarget", {}).get("indirection") is None for n in node.get("cols") or ()]
     for row in (query or {}).get("valuesLists", ()):
         cells = row.get("List", {}).get("items", ())
-        _note_stored(ctx, target, columns, [c if not plain or plain[i] else {} for i, c in enumerate(cells)])
+        if plain:  # more values than columns are the server's to refuse
+            cells = [cell if whole else {} for cell, whole in zip(cells, plain, strict=False)]
+        _note_stored(ctx, target, columns, cells)
     item = _target(ctx, target, node)
     conflict = node.get("onConflictClause")
     if conflict is not None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from governed_db.cli import audit, check, classify, demo, harden, keys, policy
+from governed_db.cli import approvals, audit, check, classify, demo, grants, harden, keys, policy
 
 FAILED = 1
 """Exit status of a usage error, and of anything that kept a command from doing its work."""
@@ -27,7 +27,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (by default the process's) and return the exit status.
 
-    0; for ``check`` 2 (block) and 3 (needs approval), for ``classify --check`` 3 (something changed);
+    0; for ``check`` 2 (block) and 3 (needs approval), for ``classify --check`` 3 (something changed), for
+    ``approvals approve`` 2 (the person did not agree);
     :data:`FAILED` for usage errors and failures.
     """
     parser = _Parser(
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     harden.add(commands)
     classify.add(commands)
     keys.add(commands)
+    approvals.add(commands)
+    grants.add(commands)
     audit.add(commands)
     try:
         arguments = parser.parse_args(argv)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # One module for each group of verbs, ``governed_db.cli.audit_<name>``, each with ``add(verbs)``. They import
 # what they need when they run.
 _MODULES: tuple[str, ...] = (
+    "approvals",
     "checkpoint",
     "export",
     "key",

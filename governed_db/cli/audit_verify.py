@@ -11,8 +11,8 @@ from governed_db.cli import audit
 from governed_db.cli.common import clean, line, print_json
 
 if TYPE_CHECKING:
-    from governed_db.note import VerifierKey
     from governed_db.audit.verdict import Report
+    from governed_db.note import VerifierKey
 
 TAMPERED = 1
 """Exit status where something is wrong, or nothing is proven."""
@@ -133,8 +133,8 @@ def keys_of(given: str | None, folder: Path) -> tuple[list[VerifierKey], bool]:
     from governed_db import config
     from governed_db.audit import signing
     from governed_db.audit.logfiles import FOLDER
-    from governed_db.note import MAX_NOTE, VerifierKey
     from governed_db.audit.regular import buffered
+    from governed_db.note import MAX_NOTE, VerifierKey
 
     if given is None:
         try:

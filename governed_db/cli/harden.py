@@ -73,8 +73,9 @@ def _roles(given: Sequence[str] | None) -> dict[str, Identity]:
             raise ValueError(f"--role takes NAME=KIND, such as {ROLE}; got {item!r}")
         if name in roles:
             raise ValueError(f"--role names {name!r} twice")
-        # A kind alone is somebody of that kind whom no rule names.
-        roles[name] = Identity.parse(kind if ":" in kind or kind == "unknown" else f"{kind}:{name}")
+        # A kind alone is somebody of that kind whom no rule names. A role can be called what a caller cannot.
+        somebody = "".join(c for c in name if c.isprintable())
+        roles[name] = Identity.parse(kind if ":" in kind or kind == "unknown" else f"{kind}:{somebody}")
     return roles
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from governed_db.catalog import Catalog
     from governed_db.driver.connection import Connection
     from governed_db.masking.model import ColumnMask, MaskPlan, Redacted
+    from governed_db.policy.demands import Unmet
 
 
 def find_policy(named: str | None) -> Policy:
@@ -40,10 +41,24 @@ class Rehearsal(Governor):
     at: datetime | None = None
     asked: Request | None = None
 
+    def _install_grants(self) -> None:
+        # What is asked here is what the policy says; grants are gone tomorrow.
+        super()._install_grants()
+        self.register.possible = False
+
+    def missing(self, caller: Identity) -> Unmet | None:
+        """Return what is missing of ``caller``: who is named in a question is taken to be who it says."""
+        return super().missing(_supposed(caller))
+
     def decide(self, request: Request) -> Decision:
         """Ask the policy, and remember what it was asked."""
         self.asked = evolve(request, now=self.at or datetime.now(UTC))
         return super().decide(self.asked)
+
+
+def _supposed(caller: Identity) -> Identity:
+    behind = caller.on_behalf_of
+    return evolve(caller, verified=True, on_behalf_of=None if behind is None else _supposed(behind))
 
 
 @frozen(kw_only=True)

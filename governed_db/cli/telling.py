@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from governed_db.approval.request import ApprovalRequest
     from governed_db.errors import GovernanceError
 
 _MARGIN = 3
@@ -43,7 +42,7 @@ class Teller:
         """Show that something takes its time; in a terminal only."""
         return self._console.status(f"{what} ...")
 
-    def opening(self, version: str, counts: Mapping[str, int], agent: str, policy: str) -> None:
+    def opening(self, version: str, counts: Mapping[str, int], agent: str, approver: str) -> None:
         """Say what there is and who works on it."""
         self._console.print(Rule("governed-db demo", align="left"))
         rows = ", ".join(f"{count:,} {table.replace('_', ' ')}" for table, count in counts.items())
@@ -51,7 +50,8 @@ class Teller:
             [
                 ("database", f"{version} on a socket of its own, with a shop in it: {rows}"),
                 ("caller", agent),
-                ("policy", f"{policy}, what runs when nobody configured anything"),
+                ("policy", "standard, what runs when nobody configured anything"),
+                ("approver", f"{approver}, who has a key of their own"),
             ]
         )
 
@@ -93,13 +93,22 @@ class Teller:
         text = Text(f"{type(error).__name__}: ", style="bold red")
         self._indent(text.append(str(error), style="not bold red"))
 
-    def approves(self, person: str, request: ApprovalRequest) -> None:
-        """Show that somebody agreed."""
-        text = Text(f"{person}", style="bold magenta")
+    def asks(self, person: str, command: Sequence[str], seconds: int) -> None:
+        """Ask the reader to answer, by a command for another terminal."""
+        text = Text("Your turn: ", style="bold magenta")
         text.append(
-            f" reads the request ({request.summary}) and approves {request.id}", style="not bold magenta"
+            f"you are {person}. Open another terminal and look at the request; it asks before it signs."
+            f" Who does not answer within {seconds} s is stood in for by a script.",
+            style="not bold magenta",
         )
         self._indent(text)
+        self._console.print()
+        for line in command:  # as it is typed: not a character of it may be broken or cut off
+            self._console.print(Text(f"    {line}", style="cyan"), soft_wrap=True)
+
+    def approver(self, said: str) -> None:
+        """Show what the approver's command has said."""
+        self._indent(Text(said, style="magenta"))
 
     def trail(self, statements: Iterable[Mapping[str, Any]]) -> None:
         """Show the journal, in the order in which the statements began."""
@@ -107,13 +116,22 @@ class Teller:
         table = _table("time", "who, for whom; what", "decision, rule", "rows", "ms")
         for column in table.columns[-2:]:
             column.justify = "right"
-        last = ""
+        last, beside = "", 0
         for entry in sorted(statements, key=lambda entry: (str(entry.get("at")), str(entry.get("id")))):
+            if _is_beside(entry):
+                beside += 1
+                continue
             if (caller := _caller(entry.get("who", {}))) != last:
                 table.add_row("", Text(caller, style="bold magenta"), "", "", "")
                 last = caller
             table.add_row(*_entry(entry))
         self._indent(table)
+        self._indent(
+            Text(
+                f"and {beside} that governed_db and the driver sent by themselves, each on record",
+                style="dim",
+            )
+        )
 
     def end(self, seconds: float) -> None:
         """Say goodbye."""
@@ -146,7 +164,7 @@ def _shorten(value: object, width: int = 90) -> str:
 
 def _entry(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     """One statement of the journal as a row: the names are those of the record's schema."""
-    who, what, may, happened = (entry.get(section, {}) for section in ("who", "what", "may", "happened"))
+    what, may, happened = (entry.get(section, {}) for section in ("what", "may", "happened"))
     word, style = _VERDICTS.get(may.get("verdict", ""), ("", ""))
     decision = Text(word, style=style)
     if happened.get("status") == "refused" and may.get("verdict") == "allow":
@@ -157,12 +175,18 @@ def _entry(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     duration = happened.get("duration_us")
     return (
         str(entry.get("at", ""))[11:19],
-        # Our own look-ups are long and not what the story is about.
-        Text(_shorten(what.get("text", ""), 50 if who.get("kind") == "service" else 90), style="cyan"),
+        Text(_shorten(what.get("text", "")), style="cyan"),
         decision,
         str(happened.get("rows_affected") or happened.get("rows_returned") or ""),
         "" if duration is None else f"{duration / 1000:.1f}",
     )
+
+
+def _is_beside(entry: Mapping[str, Any]) -> bool:
+    """Whether nobody asked for it: transactions and timeouts, looks at the catalog, counts, estimates."""
+    from governed_db.audit.view import is_look_up
+
+    return is_look_up(entry) or entry.get("may", {}).get("rule") == "driver.command"
 
 
 def _caller(who: Mapping[str, Any]) -> str:

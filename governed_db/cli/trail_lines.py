@@ -153,6 +153,8 @@ def _free(entry: Entry) -> Iterator[tuple[str, str]]:
         yield f"rule {view.text(may, 'rule')}: {view.text(may, 'reason')}", "wait"
     elif approval := view.text(may, "approval"):
         yield approval, "good"
+    if granted := view.strings(may, "grants"):
+        yield ", ".join(granted), "good"
     if masked := [view.short(column) for column, _, _ in view.masked(entry)]:
         yield f"masked {', '.join(dict.fromkeys(masked))}", "wait"
     if details := view.part(entry, "details"):
@@ -194,7 +196,9 @@ def whole(entry: Entry) -> Iterator[tuple[str, list[tuple[str, str]]]]:
             ("verified", "" if verified is None else "yes" if verified else "no, as the process says"),
             ("for", ", for ".join(view.callers(entry)[1:])),
             ("groups", ", ".join(view.strings(who, "groups"))),
+            ("until", view.text(who, "expires")),
             ("session", view.text(who, "session")),
+            ("MCP session", view.text(who, "mcp_session")),
             ("tool call", view.text(who, "tool_call")),
             ("purpose", view.text(who, "purpose")),
             ("role", view.text(who, "role")),
@@ -226,6 +230,7 @@ def whole(entry: Entry) -> Iterator[tuple[str, list[tuple[str, str]]]]:
             ("because", view.text(may, "reason")),
             ("policy", view.text(may, "policy")),
             ("approval", view.text(may, "approval")),
+            ("grants", ", ".join(view.strings(may, "grants"))),
             ("approvers", ", ".join(view.strings(may, "approvers"))),
             ("in shadow", ", ".join(_shadowed(s) for s in view.objects(may, "shadowed"))),
             ("unmasked", "sees sensitive columns as they are" if may.get("unmasked") else ""),

@@ -27,7 +27,24 @@ def ask(
     types: Sequence[int] = (),
     formats: Sequence[int] | None = None,
 ) -> PQGen[tuple[str | None, ...]]:
-    """Send one query, by the extended protocol, which takes no second one; return its first row as text.
+    """Send one query as :func:`ask_all` does; return its first row."""
+    rows = yield from ask_all(
+        seat, text, caller=caller, rule=rule, params=params, types=types, formats=formats
+    )
+    return rows[0]
+
+
+def ask_all(
+    seat: Seat,
+    text: bytes,
+    *,
+    caller: Identity,
+    rule: str,
+    params: Sequence[Buffer | None] | None = None,
+    types: Sequence[int] = (),
+    formats: Sequence[int] | None = None,
+) -> PQGen[list[tuple[str | None, ...]]]:
+    """Send one query, by the extended protocol, which takes no second one; return its rows as text.
 
     It is recorded as this library's, on behalf of ``caller``, whose statement it is about.
 
@@ -56,5 +73,12 @@ def ask(
         raise
     run.rows_returned = result.ntuples
     run.finish()
-    values = (result.get_value(0, column) for column in range(result.nfields))
-    return tuple(None if value is None else value.decode() for value in values)
+    encoding = pgconn._encoding
+    encoding = "utf-8" if encoding == "ascii" else encoding  # psycopg's name for "not known"
+    return [
+        tuple(
+            None if value is None else value.decode(encoding, "backslashreplace")
+            for value in (result.get_value(row, column) for column in range(result.nfields))
+        )
+        for row in range(result.ntuples)
+    ]

@@ -11,7 +11,8 @@ from psycopg._queries import PostgresQuery
 from psycopg.abc import Params, PQGen, Query
 
 from governed_db import pipeline
-from governed_db.driver import guards, probe
+from governed_db.driver import comment, guards, probe
+from governed_db.driver.patience import patiently
 from governed_db.run import NO_CAP, Call, Run
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def run(
     batch = state.batch = Batch()
     state.plans.clear()
     try:
-        if seat.governor.caps(seat.caller()) or _withholds(seat, returning):
+        if seat.governor.announces_apart:
+            yield from seat.drain()  # whether a transaction is open is certain then
+        if seat.governor.caps(seat.caller()) or _withholds(seat, returning) or guards.is_apart(cursor):
             yield from _run_capped(cursor, batch, query, params_seq, returning)
         else:
             yield from generator(query, params_seq, returning)
@@ -115,21 +118,43 @@ def _run_capped(
         Call(*key, params, executions=len(sets), formats=formats[key] or None)
         for key, params in groups.items()
     ]
-    runs, limit, whole = yield from pipeline.clear_all(calls, seat)
-    if limit is None and any(guards.withholds(each) for each in runs):
+
+    def attempt() -> PQGen[None]:
+        batch.runs.clear()
+        batch.closed = False
+        yield from _run_sets(cursor, batch, query, returning, pgq, sets, calls)
+
+    yield from patiently(seat, attempt)
+
+
+def _run_sets(
+    cursor: GovernedCursor,
+    batch: Batch,
+    query: Query,
+    returning: bool,
+    pgq: PostgresQuery,
+    sets: list[_Set],
+    calls: list[Call],
+) -> PQGen[None]:
+    seat = cursor._seat
+    keys = list(dict.fromkeys(each.key for each in sets))
+    places = {key: place for place, key in enumerate(keys)}
+    runs, limit, whole = yield from pipeline.clear_all(calls, seat, [places[each.key] for each in sets])
+    if limit is None and any(guards.withholds(each) or guards.apart(cursor, each) for each in runs):
         limit = NO_CAP
     budget = guards.budget_of(runs[0])
     block: guards.Block | None
     if limit is not None:
-        by_key = dict(zip(groups, runs, strict=True))
+        by_key = dict(zip(keys, runs, strict=True))
         asked = [(by_key[each.key], _values(by_key[each.key], each, seat)) for each in sets]
         block = yield from guards.enter(cursor, asked, limit, whole)
     else:
         block = yield from guards.begin(cursor, budget)
         yield from guards.hold(cursor, budget)
     try:
-        for key, each_run in zip(groups, runs, strict=True):
+        for key, each_run in zip(keys, runs, strict=True):
             seat.governor.trail.intent(each_run, seat)
+            each_run.comment = comment.of(seat)
             batch.add(key, each_run)
     except BaseException:
         yield from guards.undo(cursor, block)

@@ -29,6 +29,7 @@ _OWN = frozenset(
 server-side cursors, the prepared statement cache."""
 
 _BEGIN = frozenset({"BEGIN", "START TRANSACTION"})
+_HOLD = 0x20  # CURSOR_OPT_HOLD (src/include/nodes/parsenodes.h)
 _FINISH = frozenset({"COMMIT PREPARED", "ROLLBACK PREPARED"})
 _END = frozenset({"COMMIT", "ROLLBACK", "PREPARE TRANSACTION"})
 
@@ -56,6 +57,12 @@ def begins(statement: Statement) -> bool:
     return statement.tag in _BEGIN
 
 
+def holds(statement: Statement) -> bool:
+    """Whether ``statement`` opens a cursor WITH HOLD."""
+    declared = (command.get("stmt", {}).get("DeclareCursorStmt", {}) for command in statement.tree)
+    return any(each.get("options", 0) & _HOLD for each in declared)
+
+
 def note(run: Run, seat: Seat) -> None:
     """Follow the transaction that ``run`` opens or ends."""
     if run.statement is None:
@@ -65,10 +72,11 @@ def note(run: Run, seat: Seat) -> None:
         seat.transaction = f"{seat.id}.{secrets.token_hex(4)}"
     elif tag in _END and is_statement(run.statement, EffectKind.TRANSACTION):  # not ROLLBACK TO
         seat.transaction_ended()
-    elif (seat.settings_moved or seat.timeouts.moved) and is_statement(
-        run.statement, EffectKind.SAVEPOINT, EffectKind.FETCH
-    ):
-        seat.session_stale = True
+    elif is_statement(run.statement, EffectKind.SAVEPOINT, EffectKind.FETCH):
+        if seat.settings_moved or seat.timeouts.moved:
+            seat.session_stale = True
+        if seat.settings_moved or (seat.announced.moved and tag == "ROLLBACK"):
+            seat.announced.doubt()
 
 
 class Awaited:
@@ -83,9 +91,11 @@ class Awaited:
         if result.status == pq.ExecStatus.FATAL_ERROR:
             error = e.error_from_result(result, encoding=self._conn._pgconn._encoding)
             self._run.fail(error)
+            self._conn._seat.announced.forget()
             raise error
         if result.status == pq.ExecStatus.PIPELINE_ABORTED:
             self._run.finish("cancelled")
+            self._conn._seat.announced.forget()
             raise e.PipelineAborted("pipeline aborted")
 
     def _set_results(self, results: list[PGresult]) -> None:

@@ -11,7 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from psycopg import _connection_base, _cursor_base, _pipeline_base, _server_cursor_base, generators
+from psycopg import (
+    _connection_base,
+    _copy_base,
+    _cursor_base,
+    _pipeline_base,
+    _server_cursor_base,
+    generators,
+)
 
 _BASE = _cursor_base.BaseCursor
 _CONNECTION = _connection_base.BaseConnection
@@ -47,6 +54,8 @@ EXPECTED: tuple[tuple[Callable[..., Any], str], ...] = (
     (_CONNECTION._get_tx_start_command, "self"),
     (_CONNECTION._check_connection_ok, "self"),
     (_CONNECTION._notice_handler, "wself res"),
+    (_copy_base.BaseCopy._read_gen, "self"),
+    (_copy_base.BaseCopy._end_copy_out_gen, "self"),
     (_pipeline_base.BasePipeline._sync_gen, "self"),
     (_pipeline_base.BasePipeline._process_results, "self queued results"),
     (generators._execute, "pgconn"),

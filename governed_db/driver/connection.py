@@ -15,13 +15,26 @@ from psycopg.rows import AsyncRowFactory, Row, RowFactory
 from psycopg.sql import Composable
 
 from governed_db import pipeline
-from governed_db.driver import commands, cursors, errors, pauses, raw, settings, timeouts
+from governed_db.driver import (
+    announce,
+    announcement,
+    commands,
+    cursors,
+    errors,
+    pauses,
+    raw,
+    settings,
+    timeouts,
+)
 from governed_db.driver.adopt import adopt
+from governed_db.driver.announcement import Announcement
+from governed_db.driver.commands import is_statement
 from governed_db.driver.seat import Seat
 from governed_db.governor import Governor, default_governor
-from governed_db.identity import Identity
+from governed_db.identity import NOBODY, Identity
 from governed_db.policy.model import Budget
 from governed_db.run import Call, Run
+from governed_db.statement import EffectKind, Statement, Unreadable
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
@@ -110,12 +123,22 @@ class GovernedConnection(BaseConnection[Row]):
         if type(command) is not bytes:
             command = bytes(memoryview(command))
         own = commands.recognise(command, seat)
-        if own is not None and seat.governor.enforce and commands.begins(own):
-            # Before the record of BEGIN: records stand in the order of sending.
-            yield from seat.keep_up()
-            limits = self._limits(seat.budget or seat.governor.policy.budget(seat.caller()))
-            if limits:
-                return (yield from self._exec_together((command,), limits))
+        if own is not None and seat.governor.enforce:
+            if commands.begins(own):
+                # Before the record of BEGIN: records stand in the order of sending.
+                yield from seat.keep_up()
+                limits = self._limits(seat.budget or seat.governor.policy.budget(seat.caller()))
+                return (yield from self._begin_with((command,), limits, announce.needed(seat)))
+            if is_statement(own, EffectKind.FETCH):
+                yield from self._announce(seat.opener_of(own))
+            elif own.tag == "COMMIT" and seat.announced.held:
+                yield from self._announce(next(iter(seat.announced.held.values())))
+        return (yield from self._send_command(command, own, result_format))
+
+    def _send_command(
+        self, command: bytes, own: Statement | None, result_format: pq.Format
+    ) -> PQGen[PGresult | None]:
+        seat = self._seat
         if own is not None:
             run = seat.governor.trail.command(command, seat.caller(), seat, statement=own)
         else:  # not one of psycopg's: whoever calls this private method is judged like anybody
@@ -150,6 +173,7 @@ class GovernedConnection(BaseConnection[Row]):
                     "this private method cannot count the rows that a statement writes",
                     "use execute()",
                 )
+            yield from self._announce()
         else:
             run = pipeline.watch(call, seat)
         seat.governor.trail.intent(run, seat)
@@ -159,33 +183,65 @@ class GovernedConnection(BaseConnection[Row]):
         """Return the timeouts to set in the transaction that is open or about to be."""
         return self._seat.timeouts.needed(budget, in_transaction=True)
 
-    def _exec_together(
-        self, texts: tuple[bytes, ...], limits: timeouts.Needed = (), *, in_transaction: bool = True
+    def _begin_with(
+        self, texts: tuple[bytes, ...], limits: timeouts.Needed, wanted: Announcement | None
     ) -> PQGen[PGresult | None]:
-        """Send commands of ours and the timeouts after them: one message, on record as it is sent.
+        """Send a BEGIN with what has to be in force behind it; where that fails, nothing stays open."""
+        idle = self._pgconn.transaction_status == pq.TransactionStatus.IDLE
+        try:
+            return (yield from self._exec_together(texts, limits, wanted=wanted))
+        except psycopg.Error:
+            failed = self._pgconn.transaction_status == pq.TransactionStatus.INERROR
+            if idle and failed and not self._pipeline:
+                yield from self._exec_together((b"ROLLBACK",))
+            raise
+
+    def _exec_together(
+        self,
+        texts: tuple[bytes, ...],
+        limits: timeouts.Needed = (),
+        *,
+        in_transaction: bool = True,
+        wanted: Announcement | None = None,
+    ) -> PQGen[PGresult | None]:
+        """Send commands of ours, and behind them the timeouts and the caller: one message, on record.
 
         In a pipeline, which takes one command a message, they follow one another without waiting.
+
+        Raises:
+            StatementBlocked: the server cannot be told of the caller.
         """
         self._check_connection_ok()
         seat = self._seat
         texts += timeouts.commands(limits, in_transaction=in_transaction)
-        trail = seat.governor.trail
+        outline = texts
+        before = len(texts)
+        if wanted is not None:
+            texts += announce.texts(seat, wanted, local=in_transaction)
+            outline += announcement.outline(wanted.names, local=in_transaction)
+            if in_transaction:
+                seat.announced.doubt()
+            else:
+                seat.announced.forget()
         first: PGresult | None = None
         if self._pipeline:
-            for text in texts:
-                run = trail.command(text, seat.caller(), seat)
+            for text, shown in zip(texts, outline, strict=True):
+                run = self._own(text, shown)
                 yield from super()._exec_command(text)
                 self._pipeline.result_queue[-1] = (commands.Awaited(self, run), None)  # type: ignore[assignment]
                 commands.note(run, seat)
         else:
-            text = b"; ".join(texts)
-            run = trail.command(text, seat.caller(), seat)
+            run = self._own(b"; ".join(texts), b"; ".join(outline))
             try:
-                self._pgconn.send_query(text)
+                self._pgconn.send_query(run.call.text)
                 results = yield from generators.execute(self._pgconn)
-                for result in results:
+                for place, result in enumerate(results):
                     if result.status != pq.ExecStatus.COMMAND_OK:
-                        raise psycopg.errors.error_from_result(result, encoding=self._pgconn._encoding)
+                        error = psycopg.errors.error_from_result(result, encoding=self._pgconn._encoding)
+                        said = wanted is not None and place >= before and announce.is_about(error)
+                        if said or (wanted is not None and announce.is_unsayable(error)):
+                            raise announce.unsaid(seat, error) from None
+                        raise error
                 first = results[0]
             except BaseException as error:
                 run.fail(error)
@@ -194,25 +250,57 @@ class GovernedConnection(BaseConnection[Row]):
                 commands.note(run, seat)
             run.finish()
         seat.timeouts.set(limits, in_transaction=in_transaction)
+        if wanted is not None:
+            announce.follow(seat, wanted, local=in_transaction)
         return first
 
-    def _hold_to(self, budget: Budget) -> PQGen[None]:
-        """Put the timeouts of ``budget`` in force where no BEGIN carries them, and take back another's."""
+    def _own(self, text: bytes, outline: bytes) -> Run:
+        """Put commands of ours on record, by an outline without the values that they set."""
         seat = self._seat
+        try:
+            statement = seat.governor.read(outline, seat)
+        except Unreadable:
+            statement = None
+        return seat.governor.trail.command(text, seat.caller(), seat, statement=statement)
+
+    def _announce(self, caller: Identity | None = None) -> PQGen[None]:
+        """Tell the server of ``caller`` (the one in force) where no BEGIN has done so."""
+        if announce.needed(self._seat, caller) is not None:
+            yield from self._hold_to(None, caller)
+
+    def _hold_to(self, budget: Budget | None, caller: Identity | None = None) -> PQGen[None]:
+        """Put in force what no BEGIN carries: the timeouts of ``budget``, and whom the server is told of.
+
+        What another caller had is taken back.
+        """
+        seat = self._seat
+        wanted = announce.needed(seat, caller)
+        if wanted is not None:
+            yield from seat.drain()  # behind a sync it is certain whether a transaction is open
         status = self._pgconn.transaction_status
-        inside = bool(seat.transaction) or status == pq.TransactionStatus.INTRANS
-        if status == pq.TransactionStatus.INERROR or (not inside and not self._autocommit):
+        if status == pq.TransactionStatus.INERROR:
             return
-        needed = seat.timeouts.needed(budget, in_transaction=inside)
-        if not needed:
+        inside = status == pq.TransactionStatus.INTRANS
+        if wanted is None and self._pipeline:
+            inside = inside or bool(seat.transaction)  # a BEGIN may wait to be sent
+        if wanted is not None and not inside and seat.governor.announces_apart:
+            # Under another policy something may have been, which is taken back.
+            wanted = announce.needed(seat, NOBODY) if seat.announced.outside else None
+        if wanted is not None and inside:
+            announce.check_held(seat, caller or seat.caller())
+        needed: timeouts.Needed = ()
+        if budget is not None and (inside or self._autocommit):
+            needed = seat.timeouts.needed(budget, in_transaction=inside)
+        if not needed and wanted is None:
             return
         if inside:
-            seat.timeouts.moved = True
-            yield from self._exec_together((), needed)
+            seat.timeouts.moved = seat.timeouts.moved or bool(needed)
+            seat.announced.moved = seat.announced.moved or wanted is not None
+            yield from self._exec_together((), needed, wanted=wanted)
             return
         # In a pipeline everything up to the next sync is one transaction, which can roll a SET back.
         yield from seat.drain()
-        yield from self._exec_together((), needed, in_transaction=False)
+        yield from self._exec_together((), needed, in_transaction=False, wanted=wanted)
         yield from seat.drain()
 
 
@@ -370,7 +458,7 @@ class AsyncConnection(GovernedConnection[Row], psycopg.AsyncConnection[Row]):
     async def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """See :meth:`psycopg.AsyncConnection.wait`. Every generator that sends comes through here."""
         try:
-            if self._seat.governor.counsel is None:
+            if not self._seat.governor.enforce:  # nothing but the server is asked
                 return await super().wait(adopt(gen), *args, **kwargs)
             waiter = super().wait
             return await pauses.wait(lambda part: waiter(part, *args, **kwargs), adopt(gen))

@@ -18,6 +18,7 @@ from governed_db.statement import Statement
 
 if TYPE_CHECKING:
     from governed_db.driver.cursor import GovernedCursor
+    from governed_db.driver.seat import Seat
 
 COPY_IN = pq.ExecStatus.COPY_IN
 
@@ -33,6 +34,7 @@ def watch(copy: BaseCopy[Any], cursor: GovernedCursor) -> None:
     run = cursor._state.current
     if run is None:
         return
+    _belongs(copy, run, cursor._seat)
     if copy._direction == COPY_IN:
         copy_rows.look_into(copy, cursor, run)
         if run.guard is not None:
@@ -42,6 +44,40 @@ def watch(copy: BaseCopy[Any], cursor: GovernedCursor) -> None:
     if budget is not None:
         source = _Source(copy, cursor, run, budget)
         copy._read_gen = source.read  # type: ignore[method-assign]  # of this one COPY
+
+
+def _belongs(copy: BaseCopy[Any], run: Run, seat: Seat) -> None:
+    """Keep a COPY to whoever opened it, row by row."""
+    if not seat.governor.enforce:
+        return
+    formatter: Any = copy.formatter
+    fetch, write_row, write = copy._read_gen, formatter.write_row, formatter.write
+    drop = copy._end_copy_out_gen
+    over = False
+
+    def read() -> PQGen[Buffer]:
+        if not over:
+            seat.check_reader(run)
+        return (yield from fetch())
+
+    def dropping() -> PQGen[None]:
+        nonlocal over
+        over = True  # psycopg reads what is left so that the connection can go on: nobody gets it
+        yield from drop()
+
+    def writing_row(row: Any) -> Any:
+        seat.check_reader(run)
+        return write_row(row)
+
+    def writing(data: Buffer | str) -> Any:
+        seat.check_reader(run)
+        return write(data)
+
+    if copy._direction == COPY_IN:
+        formatter.write_row, formatter.write = writing_row, writing
+    else:
+        copy._read_gen = read  # type: ignore[method-assign]  # of this one COPY
+        copy._end_copy_out_gen = dropping  # type: ignore[method-assign]  # likewise
 
 
 def _count_in(copy: BaseCopy[Any], run: Run, cap: int) -> None:

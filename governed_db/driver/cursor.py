@@ -20,10 +20,12 @@ from psycopg._queries import PostgresClientQuery, PostgresQuery
 from psycopg.abc import Params, PQGen, Query
 
 from governed_db import pipeline
-from governed_db.driver import batches, guards, masked, returned
+from governed_db.driver import announce, batches, comment, guards, masked, returned
 from governed_db.driver.commands import is_statement
+from governed_db.driver.patience import patiently
 from governed_db.driver.seat import CursorState, Seat
 from governed_db.errors import GovernanceError, StatementBlocked
+from governed_db.policy import forging
 from governed_db.policy.model import Budget
 from governed_db.run import NO_CAP, Call, Run
 from governed_db.statement import EffectKind
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 TUPLES_OK = pq.ExecStatus.TUPLES_OK
 COMMAND_OK = pq.ExecStatus.COMMAND_OK
 IDLE = pq.TransactionStatus.IDLE
+INERROR = pq.TransactionStatus.INERROR
 _STREAMED = (pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.TUPLES_CHUNK)
 
 _SENDERS = "this text was not cleared by the pipeline"
@@ -109,8 +112,13 @@ class GovernedCursor(_Cursor):
             return run
         run = yield from pipeline.clear(call, seat)
         budget = guards.budget_of(run)
-        if run.guard is None and guards.withholds(run):
+        if seat.governor.announces_apart:
+            yield from seat.drain()  # whether a transaction is open is certain then
+        if run.guard is None and (guards.withholds(run) or guards.apart(self, run)):
             run.guard = NO_CAP
+        if seat.governor.announces:
+            self._check_ending(run)
+        run.comment = comment.of(seat)
         if not self._can_follow(run, copies):
             assert run.known is not None
             assert run.decision is not None
@@ -126,7 +134,10 @@ class GovernedCursor(_Cursor):
         else:
             if not self._conn._autocommit:
                 opened = yield from guards.begin(self, budget)
-            yield from guards.hold(self, budget)
+            if (
+                run.statement is None or run.statement.commands
+            ):  # a pool asks with "" whether anybody is there
+                yield from guards.hold(self, budget)
         try:
             seat.governor.trail.intent(run, seat)
         except BaseException:
@@ -135,6 +146,26 @@ class GovernedCursor(_Cursor):
             raise
         self._cleared(pgq, run)
         return run
+
+    def _check_ending(self, run: Run) -> None:
+        """Refuse a text that ends the transaction it is sent in and goes on, without anybody announced."""
+        statement = run.statement
+        if statement is None or statement.commands < 2:
+            return
+        seat = self._seat
+        if self._conn._autocommit and not seat.inside():
+            return  # what was said holds for the session
+        # In a transaction that has failed nobody can be told of, until ROLLBACK TO.
+        unsaid = seat.pgconn.transaction_status == INERROR and announce.needed(seat) is not None
+        if forging.goes_on(statement, moved=seat.announced.moved or unsaid):
+            raise pipeline.refused(
+                run.call,
+                run.identity,
+                seat,
+                "callers.transaction",
+                "this text ends the transaction and goes on: the server would not know any more who asks",
+                "send what follows COMMIT or ROLLBACK as a statement of its own",
+            )
 
     def _can_follow(self, run: Run, copies: bool) -> bool:
         """Return whether the rows of ``run``, in and out, can be counted on the way it was called."""
@@ -145,7 +176,8 @@ class GovernedCursor(_Cursor):
 
     def _cleared(self, pgq: PostgresQuery, run: Run) -> None:
         state = self._state
-        state.cleared = (pgq.query if run.sending is None else run.sending.text, run)
+        text = pgq.query if run.sending is None else run.sending.text
+        state.cleared = (text + run.comment if run.comment else text, run)
         state.current = run
         self._seat.follow(run)
 
@@ -156,13 +188,13 @@ class GovernedCursor(_Cursor):
             # Each execution of a batch has values of its own.
             call = Call(pgq.query, pgq.types, pgq.params, formats=pgq.formats)
             sending = pipeline.sending(run, call, self._seat)
-        if sending is None:
+        if sending is None and not run.comment:
             self._state.asked = None
             return pgq
         self._state.asked = pgq
         sent = copy(pgq)
-        sent.query = sending.text
-        if sending.params is not None:
+        sent.query = (pgq.query if sending is None else sending.text) + run.comment
+        if sending is not None and sending.params is not None:
             sent.params, sent.types = sending.params, sending.types
             sent.formats = [pq.Format(f) for f in sending.formats or ()]
         return sent
@@ -205,9 +237,18 @@ class GovernedCursor(_Cursor):
     ) -> PQGen[None]:
         batch = self._state.batch
         if batch is None:
-            run = yield from self._clear(pgq)
+            yield from patiently(self._seat, lambda: self._send_gen(pgq, prepare=prepare, binary=binary))
         else:
             run = yield from self._clear_in(batch, pgq)
+            yield from self._send_cleared_gen(run, pgq, prepare=prepare, binary=binary)
+
+    def _send_gen(self, pgq: PostgresQuery, *, prepare: bool | None, binary: bool | None) -> PQGen[None]:
+        run = yield from self._clear(pgq)
+        yield from self._send_cleared_gen(run, pgq, prepare=prepare, binary=binary)
+
+    def _send_cleared_gen(
+        self, run: Run, pgq: PostgresQuery, *, prepare: bool | None, binary: bool | None
+    ) -> PQGen[None]:
         sent = self._sent(run, pgq)
         if sent is not pgq:
             self._state.cleared = (sent.query, run)
@@ -226,6 +267,15 @@ class GovernedCursor(_Cursor):
                 raise self._unsent(pgq.query, "send parameters that do not change while they are read")
             run = yield from self._clear(pgq)
             batch.add((pgq.query, pgq.types), run)
+        elif run.approval is not None and not batch.closed:
+            raise pipeline.refused(
+                Call(pgq.query),
+                run.identity,
+                self._seat,
+                "approval.batch",
+                "people have agreed to the first set of parameters, and to no other",
+                "send the sets one by one, with execute()",
+            )
         self._cleared(pgq, run)
         return run
 
@@ -385,7 +435,7 @@ class GovernedCursor(_Cursor):
         state.streams = True
         try:
             with self._seat.opened_by(state.opener):
-                run = yield from self._clear(pgq)
+                run = yield from patiently(self._seat, lambda: self._clear(pgq))
         finally:
             state.streams = False
         run.executions = 1
@@ -408,6 +458,8 @@ class GovernedCursor(_Cursor):
         run = self._state.current
         try:
             result: PGresult | None
+            if run is not None and not run.finished:
+                yield from self._check_stream_gen(run)
             budget = returned.limited(run)
             if budget is None or run is None or run.finished:
                 result = yield from super()._stream_fetchone_gen(first)
@@ -425,6 +477,15 @@ class GovernedCursor(_Cursor):
             run.rows_returned += result.ntuples
             masked.cover(self, run, result)
         return result
+
+    def _check_stream_gen(self, run: Run) -> PQGen[None]:
+        """Refuse a stream to anybody but whoever opened it; what is left of it is received and dropped."""
+        try:
+            self._seat.check_reader(run)
+        except GovernanceError as error:
+            run.fail(error)
+            yield from self._drop_gen()
+            raise
 
     def _stream_limited_gen(self, first: bool, run: Run, budget: Budget) -> PQGen[PGresult | None]:
         """Fetch the next rows of a stream whose caller may not have any number of them.
@@ -503,7 +564,7 @@ class GovernedCursor(_Cursor):
             statement = merged.query
         pgq = self._convert_query(statement)
         with self._seat.opened_by(self._state.opener):
-            run = yield from self._clear(pgq, copies=True)
+            run = yield from patiently(self._seat, lambda: self._clear(pgq, copies=True))
         run.executions = 1
         run.open_ended = True
         try:

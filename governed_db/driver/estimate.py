@@ -58,6 +58,7 @@ class Unknown:
     """No estimate, and why in a few words."""
 
     because: str
+    sqlstate: str = ""  # what the planner has answered with, where it has
 
 
 def estimate(seat: Seat, call: Call, statement: Statement) -> PQGen[Estimate | Unknown]:
@@ -145,7 +146,7 @@ def _ask(seat: Seat, call: Call, values: list[Any], formats: list[int] | None) -
         yield from _plain(seat, b"RELEASE " + SAVEPOINT)
     if isinstance(refused, e.QueryCanceled):
         raise refused
-    return Unknown(f"the planner answered with SQLSTATE {refused.sqlstate}")
+    return Unknown(f"the planner answered with SQLSTATE {refused.sqlstate}", refused.sqlstate or "")
 
 
 def _plain(seat: Seat, text: bytes) -> PQGen[None]:

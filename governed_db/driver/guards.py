@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
@@ -11,11 +12,12 @@ from psycopg import pq
 from psycopg.abc import PQGen
 
 from governed_db import measured
-from governed_db.driver import counting, probe, returned, sparing
+from governed_db.driver import announce, counting, effects, probe, returned, sparing
 from governed_db.driver.timeouts import commands, guarding
 from governed_db.errors import GovernanceError
 from governed_db.policy.model import UNLIMITED, Budget
 from governed_db.run import NO_CAP, Call, Run, writes_later
+from governed_db.statement.describing import Undescribed
 
 if TYPE_CHECKING:
     from governed_db.driver.cursor import GovernedCursor
@@ -40,6 +42,7 @@ class Block:
         timeouts: those that were set in the transaction before it; a savepoint puts them back.
         written: rows the session had written when it was opened, where rows beside are to be counted.
         targets: what must not be changed as a whole, where no SELECT could tell whether it will be.
+        expected: the very rows that people have agreed to, where they have.
     """
 
     opened: bool
@@ -47,11 +50,37 @@ class Block:
     timeouts: tuple[tuple[int, int], ...] = ()
     written: int | None = None
     targets: tuple[sparing.Target, ...] = ()
+    expected: effects.Expected | None = None
 
 
 def budget_of(run: Run) -> Budget:
     """Return what the caller of ``run`` may spend."""
     return UNLIMITED if run.decision is None else run.decision.budget
+
+
+def apart(cursor: GovernedCursor, run: Run) -> bool:
+    """Return whether ``run`` gets a transaction of its own in autocommit, to announce its caller in.
+
+    Behind a pooler that lends sessions by the transaction, nothing can be said outside of one. What does more
+    than read and write rows stays as it is: some of it runs outside of transactions alone (VACUUM).
+    """
+    statement = run.statement
+    return statement is not None and statement.commands == 1 and statement.tag in _ROWS and is_apart(cursor)
+
+
+_ROWS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN"})
+
+
+def is_apart(cursor: GovernedCursor) -> bool:
+    """Return whether what ``cursor`` sends is outside of any transaction."""
+    seat = cursor._seat
+    return (
+        seat.governor.announces_apart
+        and bool(seat.governor.announces)
+        and cursor._conn._autocommit
+        and not cursor._state.streams
+        and not seat.inside()
+    )
 
 
 def refuses(budget: Budget) -> bool:
@@ -82,10 +111,11 @@ def begin(cursor: GovernedCursor, budget: Budget) -> PQGen[Block | None]:
 
 
 def hold(cursor: GovernedCursor, budget: Budget) -> PQGen[None]:
-    """Put the timeouts of ``budget`` in force for the statement that follows."""
-    timeouts = cursor._seat.timeouts
-    if budget is not UNLIMITED or timeouts.applied or timeouts.local:
-        connection: Any = cursor._conn
+    """Put the timeouts of ``budget`` in force for the statement that follows, and its caller."""
+    seat = cursor._seat
+    timeouts = seat.timeouts
+    connection: Any = cursor._conn
+    if budget is not UNLIMITED or timeouts.applied or timeouts.local or announce.needed(seat) is not None:
         yield from connection._hold_to(budget)
 
 
@@ -96,16 +126,27 @@ def enter(cursor: GovernedCursor, asked: Asked, cap: int, whole: Call) -> PQGen[
         ApprovalRequired: it would touch more; nothing of it was sent, and no block is open.
     """
     first = asked[0][0]
+    if first.approval is not None and first.approval.question.binds == "effect":
+        return (yield from _hold_rows(cursor, asked, whole))
     budget = budget_of(first)
-    block = yield from _open(cursor, budget)
-    beside = cap != NO_CAP and any(run.known is not None and run.known.beside for run, _ in asked)
+    # What people have agreed to is no trial: it is held to the rows that they were told of, and no more.
+    trial = first.approval is None
+    counted = cap != NO_CAP or any(withholds(run) for run, _ in asked)
+    block = yield from _open(cursor, budget, trial=trial and counted)
+    beside = trial and cap != NO_CAP and any(run.known is not None and run.known.beside for run, _ in asked)
     try:
         stays = block.keep or not block.opened
-        if cap != NO_CAP and stays and any(r.bound is not None and writes_later(r.bound) for r, _ in asked):
-            raise measured.would_write_later(first, whole, seat=cursor._seat)
+        if (
+            trial
+            and cap != NO_CAP
+            and stays
+            and any(r.bound is not None and writes_later(r.bound) for r, _ in asked)
+        ):
+            raise (yield from measured.would_write_later(first, whole, cursor._seat))
         if cap != NO_CAP:
             block, told = yield from _measured(cursor, block, asked, cap, whole)
-            block = yield from _looked(cursor, block, asked, cap, measured=told)
+            if trial:
+                block = yield from _looked(cursor, block, asked, cap, measured=told)
         if beside:
             written = yield from counting.written(cursor._seat, first.identity)
             block = evolve(block, written=written)
@@ -115,15 +156,52 @@ def enter(cursor: GovernedCursor, asked: Asked, cap: int, whole: Call) -> PQGen[
     return block
 
 
-def _open(cursor: GovernedCursor, budget: Budget) -> PQGen[Block]:
+def _hold_rows(cursor: GovernedCursor, asked: Asked, whole: Call) -> PQGen[Block]:
+    """Open a block in which the rows that people have agreed to are locked, and are those still.
+
+    Raises:
+        ApprovalRequired: they are not; the request is about the rows as they are now.
+        StatementBlocked: people were not shown them.
+    """
+    seat, run = cursor._seat, asked[0][0]
+    assert run.approval is not None
+    agreed = run.approval.effect
+    if agreed is None:  # whoever can write to the store may have left it out before people saw it
+        raise measured.not_shown(run, whole, Undescribed("the request that they answered shows none"), seat)
+    block = yield from _open(cursor, budget_of(run), trial=False)
+    try:
+        try:
+            expected = yield from effects.lock(seat, asked, agreed)
+            # Also where nothing seems to write beside it: a trigger may have come since.
+            if all(each.known is not None and each.known.counts for each, _ in asked):
+                block = evolve(block, written=(yield from counting.written(seat, run.identity)))
+        except Undescribed as why:
+            raise measured.not_shown(run, whole, why, seat) from None
+        except e.DataError as error:  # its words are about values that the caller has not asked to see
+            no = Undescribed(f"the server does not show them any more (SQLSTATE {error.sqlstate})")
+            raise measured.not_shown(run, whole, no, seat) from None
+    except BaseException as error:
+        yield from leave(cursor, block, error)
+        raise
+    if expected.effect != agreed:
+        # Nothing stays locked while the store is asked.
+        yield from undo(cursor, block)
+        raise (yield from measured.rows_changed(run, whole, seat))
+    return evolve(block, expected=expected)
+
+
+def _open(cursor: GovernedCursor, budget: Budget, *, trial: bool) -> PQGen[Block]:
     conn: Any = cursor._conn
     seat = cursor._seat
     yield from seat.drain()
     opened = conn.pgconn.transaction_status == IDLE
     before = tuple(seat.timeouts.local.items())
-    limits = conn._limits(guarding(budget))
-    text = conn._get_tx_start_command() if opened else b"SAVEPOINT " + GUARD
-    yield from conn._exec_together((text,), limits)
+    limits = conn._limits(guarding(budget) if trial else budget)
+    if opened:
+        yield from conn._begin_with((conn._get_tx_start_command(),), limits, announce.needed(seat))
+    else:
+        yield from conn._announce()  # before the savepoint, which would take it back
+        yield from conn._exec_together((b"SAVEPOINT " + GUARD,), limits)
     yield from seat.drain()
     return Block(opened, opened and not conn._autocommit, before)
 
@@ -163,17 +241,17 @@ def _measured(
         if rows is None:
             # The SELECT failed, and took with it what it ran in.
             yield from undo(cursor, block)
-            return (yield from _open(cursor, budget_of(first))), False
+            return (yield from _open(cursor, budget_of(first), trial=first.approval is None)), False
         total += rows
         if total > cap:
-            raise measured.would_exceed(first, whole, cap, seat)
+            raise (yield from measured.would_exceed(first, whole, cap, seat))
         if first.decision is not None and first.decision.restricts:
             spares = yield from probe.spares(seat, made, first.identity, values, cap)
             if spares is None:
                 yield from undo(cursor, block)
-                return (yield from _open(cursor, budget_of(first))), False
+                return (yield from _open(cursor, budget_of(first), trial=first.approval is None)), False
             if not spares:
-                raise measured.would_touch_every_row(first, whole, made.target, seat)
+                raise (yield from measured.would_touch_every_row(first, whole, made.target, seat))
     return block, True
 
 
@@ -241,7 +319,8 @@ def guarded(
 
     Raises:
         ApprovalRequired: it touched more; everything it did is rolled back.
-        StatementBlocked: it returned more than the caller's budget allows; likewise.
+        StatementBlocked: it returned more than the caller's budget allows, or did something else than people
+            have agreed to; likewise.
     """
     seat, state = cursor._seat, cursor._state
     held: list[tuple[Run, list[pq.abc.PGresult]]] = []
@@ -250,11 +329,8 @@ def guarded(
         yield from sending
         yield from seat.drain()
         rows = yield from count(cursor, block, runs)
-        if rows > cap:
-            raise measured.over_cap(runs[0], whole, rows, cap, seat)
-        if block.targets and (name := (yield from sparing.all_of(seat, runs[0], block.targets))):
-            raise measured.touched_every_row(runs[0], whole, name, seat)
-        for run, results in held:
+        refusal = yield from _over(cursor, block, runs[0], whole, rows, cap)
+        for run, results in held if refusal is None else ():
             if cursor._execmany_returning is not False:
                 returned.judge(state, run, results, state.held, seat)
             state.held += len(results)
@@ -267,6 +343,10 @@ def guarded(
             cursor._reset()
         raise
     state.holding = None
+    if refusal is not None:
+        # Before the store is asked: nothing stays locked, and people are shown the rows as they are without.
+        yield from _refused(cursor, block, runs)
+        raise (yield from refusal())
     try:
         yield from _close(cursor, block)
     except BaseException as error:
@@ -278,6 +358,39 @@ def guarded(
     _finish(runs, "ok")
     if state.batch is None:
         cursor._say()
+
+
+Refusal = Callable[[], PQGen[GovernanceError]]
+"""Makes the error, once what ran is undone."""
+
+
+def _over(
+    cursor: GovernedCursor, block: Block, run: Run, whole: Call, rows: int, cap: int
+) -> PQGen[Refusal | None]:
+    """Return how a run that wrote so many rows is refused, ``None`` where it may stand."""
+    seat = cursor._seat
+    if block.expected is not None:
+        beside = run.rows_beside > 0
+        what = yield from effects.outcome(seat, run, block.expected, rows)
+        what = "other rows were written as well" if beside else what
+        if what == effects.MORE:
+            return partial(measured.rows_changed, run, whole, seat, sent=True)
+        return partial(measured.did_otherwise, run, whole, what, seat) if what else None
+    if rows > cap:
+        return partial(measured.over_cap, run, whole, rows, cap, seat)
+    if block.targets and (name := (yield from sparing.all_of(seat, run, block.targets))):
+        return partial(measured.touched_every_row, run, whole, name, seat)
+    return None
+
+
+def _refused(cursor: GovernedCursor, block: Block, runs: Sequence[Run]) -> PQGen[None]:
+    try:
+        yield from undo(cursor, block)
+    except BaseException as error:
+        _fail(runs, error)
+        raise
+    _finish(runs, "refused")
+    cursor._reset()
 
 
 def count(cursor: GovernedCursor, block: Block, runs: Sequence[Run]) -> PQGen[int]:
@@ -305,7 +418,7 @@ def settle(cursor: GovernedCursor, run: Run, whole: Call) -> PQGen[None]:
     try:
         rows = yield from count(cursor, block, [run])
         if rows > run.guard:
-            raise measured.over_cap(run, whole, rows, run.guard, cursor._seat)
+            raise (yield from measured.over_cap(run, whole, rows, run.guard, cursor._seat))
     except BaseException as error:
         yield from leave(cursor, block, error)
         raise

@@ -54,6 +54,12 @@ def _sources(seat: Seat, found: InForce) -> PQGen[InForce]:
     return evolve(found, dangers=tuple(evolve(d, source=sources.get(d.name, "")) for d in found.dangers))
 
 
+def version(seat: Seat, text: bytes) -> PQGen[str]:
+    """Return the one value that a query of ours answers with (:mod:`governed_db.catalog.definitions`)."""
+    (result,) = yield from _query(seat, text, expected=1)
+    return _rows(result)[0][0] or ""
+
+
 def snapshot(seat: Seat, digest: str) -> PQGen[cat.Catalog]:
     """Read everything decisions need of the catalog; again where it changed while it was being read.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 from psycopg import errors as e
@@ -20,6 +20,7 @@ from psycopg.abc import PQGen
 
 from governed_db.catalog.bound import Bound
 from governed_db.catalog.model import Relation
+from governed_db.driver import announce, announcement
 from governed_db.driver.lookups import OURSELVES, _rows
 from governed_db.errors import GovernanceError
 from governed_db.masking import sampled
@@ -359,6 +360,15 @@ def _ask(
 ) -> PQGen[Sequence[tuple[str | None, ...]] | _Failed]:
     """Send one SELECT within bounds of its own; return its rows."""
     inside = seat.pgconn.transaction_status == INTRANS
+    # Row-level security shows a sample what it shows the caller.
+    said: tuple[bytes, ...] = ()
+    outline: tuple[bytes, ...] = ()
+    if inside:
+        connection: Any = seat.connection()
+        yield from connection._announce()
+    elif (wanted := announce.needed(seat)) is not None:
+        said = announce.texts(seat, wanted, local=True)
+        outline = announcement.outline(wanted.names, local=True)
     timeout = masking.sample_timeout_ms
     bounds = (
         b"SELECT pg_catalog.set_config('statement_timeout', '%dms', true),"
@@ -367,16 +377,19 @@ def _ask(
         # A value that the session's own encoding does not have would be an error.
         b" pg_catalog.set_config('client_encoding', 'UTF8', true)" % (timeout, max(1, timeout // 2))
     )
-    message = b"; ".join((b"SAVEPOINT " + SAVEPOINT, bounds, text, *_BACK) if inside else (bounds, text))
+    asked = (b"SAVEPOINT " + SAVEPOINT, bounds, text, *_BACK) if inside else (bounds, text)
     started = time.monotonic()
-    results = yield from _send(seat, message)
+    results = yield from _send(seat, b"; ".join((*said, *asked)), b"; ".join((*outline, *asked)))
     failed = next((r for r in results if r.status == pq.ExecStatus.FATAL_ERROR), None)
     if failed is None:
-        return _rows(next(r for r in results[1 + inside :] if r.status == pq.ExecStatus.TUPLES_OK), "utf-8")
+        return _rows(
+            next(r for r in results[len(said) + 1 + inside :] if r.status == pq.ExecStatus.TUPLES_OK), "utf-8"
+        )
     if seat.pgconn.status != pq.ConnStatus.OK:
         raise e.error_from_result(failed, encoding=seat.pgconn._encoding)
     if inside:
-        yield from _send(seat, b"; ".join(_BACK))
+        back = b"; ".join(_BACK)
+        yield from _send(seat, back, back)
     state = (failed.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
     if state == e.QueryCanceled.sqlstate and time.monotonic() - started < masking.sample_timeout_ms / 1000:
         raise e.error_from_result(failed, encoding=seat.pgconn._encoding)  # somebody's, not our own timeout's
@@ -391,8 +404,9 @@ _WHY: Final = {
 }
 
 
-def _send(seat: Seat, text: bytes) -> PQGen[list[pq.abc.PGresult]]:
-    run = seat.governor.trail.command(text, OURSELVES, seat, rule=RULE)
+def _send(seat: Seat, text: bytes, outline: bytes) -> PQGen[list[pq.abc.PGresult]]:
+    """Send ``text``, on record by ``outline``, which leaves out the values that say who asks."""
+    run = seat.governor.trail.command(outline, OURSELVES, seat, rule=RULE)
     try:
         seat.pgconn.send_query(text)
         results: list[pq.abc.PGresult] = yield from generators.execute(seat.pgconn)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ReferenceType, ref
 
 from attrs import define, evolve, field
-from psycopg import pq
+from psycopg import AsyncConnection, pq
 from psycopg._connection_base import BaseConnection
 from psycopg._cursor_base import BaseCursor
 from psycopg._queries import PostgresQuery
@@ -22,21 +24,29 @@ from governed_db import pipeline
 from governed_db.catalog import Catalog, Session, Source
 from governed_db.catalog.bound import Bound
 from governed_db.catalog.settings import READABLE_ENCODINGS, InForce
+from governed_db.driver import defined, lookups, pauses, reckoning, sampling, settings
 from governed_db.driver import estimate as estimates
-from governed_db.driver import lookups, sampling, settings
+from governed_db.driver.announce import Announced
+from governed_db.driver.commands import holds
 from governed_db.driver.estimate import Unknown
+from governed_db.driver.reckoning import Reckoning
 from governed_db.driver.timeouts import Timeouts
 from governed_db.identity import Identity, acting
 from governed_db.identity import standing as standing_of
 from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
 from governed_db.masking.sampled import Wanted
-from governed_db.policy.model import Budget, Estimate, Request
+from governed_db.policy.forging import forges
+from governed_db.policy.model import Budget, Decision, Estimate, Request
+from governed_db.policy.rules import is_named_service, principals
 from governed_db.run import Call, Known, Rewritten, Run
 from governed_db.statement import EffectKind, Statement, Unreadable
 
 if TYPE_CHECKING:
     from governed_db.governor import Governor
+    from governed_db.grants.model import Granted
     from governed_db.policy import Policy
+
+Answered = TypeVar("Answered")
 
 MAX_KNOWN = 1000
 """Texts whose understanding one connection keeps, per caller: an application has some hundreds."""
@@ -67,9 +77,14 @@ _MOVES_SESSION = frozenset(
 )
 # What may bring back, or only now run, what an earlier statement of the transaction has set.
 _MOVES_AGAIN = frozenset({EffectKind.TRANSACTION, EffectKind.SAVEPOINT, EffectKind.FETCH})
+_RENAMES = frozenset({"application_name", "all", "discard all"})
 _MOVES_CATALOG = frozenset(
     {EffectKind.CREATE, EffectKind.ALTER, EffectKind.DROP, EffectKind.DO, EffectKind.CALL}
 )
+
+# On whose behalf this task or thread sends what was called before, and on which connection. Not the seat's:
+# while a statement waits to be judged, another task may call something on the same connection.
+_opened_by: ContextVar[tuple[Seat, Identity] | None] = ContextVar("governed_db_opened_by", default=None)
 
 
 @define(eq=False)
@@ -104,6 +119,10 @@ class Standing:
     known: OrderedDict[tuple[bytes, tuple[int, ...]], Known] = field(factory=OrderedDict)
 
 
+Standpoint = tuple[Identity, tuple[str, ...]]
+"""A caller, and the grants by which it sees columns unmasked: what is understood differs with both."""
+
+
 @define(eq=False)
 class Seat:
     """State of one governed connection. Only ever used under the connection's own lock."""
@@ -130,26 +149,52 @@ class Seat:
     last: Run | None = None  # the statement that was sent last: the connection's last words are about it
     listeners: dict[str, Identity] = field(factory=dict)  # by channel: who has sent LISTEN
     beginning: str = ""  # "now": psycopg may send BEGIN; "later": it waits for the statement behind it
-    opener: Identity | None = None
     open: dict[Run, None] = field(factory=dict)  # runs without an outcome, in order
     timeouts: Timeouts = field(factory=Timeouts)
+    announced: Announced = field(factory=Announced)
     budget: Budget | None = None  # of the statement that the next BEGIN is sent for
-    _standings: OrderedDict[Identity, Standing] = field(factory=OrderedDict)
+    forms: dict[int, tuple[Any, ...]] = field(factory=dict)  # the trail's, of commands of ours
+    _standings: OrderedDict[Standpoint, Standing] = field(factory=OrderedDict)
 
     # -- WHO
 
     def caller(self) -> Identity:
         """Return the identity in force: acting_as, else the connection's own, else the configured default."""
-        return self.opener or acting() or self.own or self.governor.default_identity
+        return self._opener() or acting() or self.own or self.governor.default_identity
+
+    def _opener(self) -> Identity | None:
+        held = _opened_by.get()
+        return held[1] if held is not None and held[0] is self else None
 
     @contextmanager
     def opened_by(self, opener: Identity | None) -> Iterator[None]:
-        """Attribute what is cleared inside to ``opener``: a generator may start under another caller."""
-        self.opener = opener
+        """Attribute what is cleared inside to ``opener``: a generator may start under another caller.
+
+        For this task or thread alone: others that use the connection meanwhile stay who they are.
+        """
+        before = _opened_by.get()
+        held = None if opener is None else (self, opener)
+        _opened_by.set(held)
         try:
             yield
         finally:
-            self.opener = None
+            # Closed by somebody else, it leaves what is in force there as it is.
+            if _opened_by.get() is held:
+                _opened_by.set(before)
+
+    def granted(self, caller: Identity) -> tuple[Granted, ...]:
+        """Return the grants that hold for ``caller`` here at this moment."""
+        register = self.governor.register
+        return register.of(caller, self.database()) if register.possible else ()
+
+    def _clearing(self, caller: Identity) -> tuple[Granted, ...]:
+        granted = tuple(each for each in self.granted(caller) if each.grant.clear)
+        return granted if granted and self.governor.masks(caller) else ()
+
+    def still_cleared(self, run: Run | None, reader: Identity) -> bool:
+        """Whether the grants by which ``run`` shows columns hold now, for who reads its rows."""
+        cleared = () if run is None or run.known is None else run.known.cleared
+        return not cleared or {*cleared} <= {each.id for each in self._clearing(reader)}
 
     # -- WHAT
 
@@ -186,7 +231,8 @@ class Seat:
 
     def recall(self, call: Call, caller: Identity) -> Known | None:
         """Answer from the cache."""
-        standing = self._standings.get(standing_of(caller))
+        clearing = tuple(g.id for g in self._clearing(caller)) if self.governor.register.possible else ()
+        standing = self._standings.get((standing_of(caller), clearing))
         if standing is None or standing.policy is not self.governor.policy:
             return None
         known = standing.known.get((call.text, call.types))
@@ -206,6 +252,9 @@ class Seat:
                 plan=OPEN,
                 request=Request(statement=statement, identity=standing_of(caller)),
             )
+        for effect in statement.effects:
+            if effect.kind is EffectKind.FETCH:
+                self.check_opener(self.declared.get(effect.name))
         settings.check(self, caller)
         bound = governor.bind(statement, self)
         if bound.unknown and not self._just_refreshed and self.pgconn.transaction_status != INERROR:
@@ -213,18 +262,22 @@ class Seat:
             yield from self.refresh()
             bound = governor.bind(statement, self)
         request = Request(
-            statement=statement, identity=standing_of(caller), bound=bound, database=self._database()
+            statement=statement, identity=standing_of(caller), bound=bound, database=self.database()
         )
         plan = OPEN
         rewritten: Rewritten | None = None
         version, until = -1, inf
         due: tuple[Wanted, ...] = ()
         sensitive: Mapping[Source, Sensitivity] = {}
+        clearing: tuple[Granted, ...] = ()
+        cleared: tuple[str, ...] = ()
         if governor.masks(caller):
             assert self.catalog is not None
             version = governor.samples.version
-            sensitive = governor.sensitive(self.catalog)
-            plan, rewritten = self._planned(bound, caller)
+            clearing = self._clearing(caller)
+            sensitive = governor.sensitive_to(self.catalog, clearing)
+            plan, rewritten = self._planned(bound, caller, clearing)
+            cleared = self._rests_on(bound, caller, clearing)
             if not plan.refusals or rewritten is not None:  # what is refused by name shows nothing
                 due, until = sampling.due(self, bound)
         settled = all(effect.kind in _MOVES_NOTHING for effect in bound.effects)
@@ -240,17 +293,44 @@ class Seat:
             sampled=version,
             until=until,
             due=due,
+            clearing=tuple(each.id for each in clearing),
+            cleared=cleared,
+            forged=forges(statement, bound) if "settings" in governor.announces else "",
         )
 
-    def _planned(self, bound: Bound, caller: Identity) -> tuple[MaskPlan, Rewritten | None]:
+    def _rests_on(self, bound: Bound, caller: Identity, clearing: tuple[Granted, ...]) -> tuple[str, ...]:
+        """Return which of ``clearing`` make a difference to what ``bound`` shows."""
+        if not clearing:
+            return ()
+        opened = self._opened(bound.statement, caller)
+        if opened is not None:
+            return () if opened.known is None else opened.known.cleared
+        assert self.catalog is not None
+        plan = partial(self.governor.plan, bound, self.catalog, caller)
+        shown, masked = plan(clearing), plan()
+        if shown == masked:
+            return ()
+        # A column can have two tables behind it: each grant alone changes nothing then.
+        resting = tuple(
+            each
+            for each in clearing
+            if plan((each,)) != masked or plan(tuple(g for g in clearing if g is not each)) != shown
+        )
+        if plan(resting) != shown:
+            resting = clearing  # nor does one of them make a difference where others give the same
+        return tuple(each.id for each in resting)
+
+    def _planned(
+        self, bound: Bound, caller: Identity, clearing: tuple[Granted, ...] = ()
+    ) -> tuple[MaskPlan, Rewritten | None]:
         """Return what becomes of the rows of ``bound``, and what is sent in its place, if anything is."""
         assert self.catalog is not None
         assert self.session is not None
-        opened = self._fetch_plan(bound.statement, caller)
+        opened = self._opened(bound.statement, caller)
         if opened is not None:
-            return opened, None
-        plan = self.governor.plan(bound, self.catalog, caller)
-        plan, made = self.governor.redact(bound, plan, self.catalog, self.session, caller)
+            return opened.plan, None
+        plan = self.governor.plan(bound, self.catalog, caller, clearing)
+        plan, made = self.governor.redact(bound, plan, self.catalog, self.session, caller, clearing)
         if made is None:
             return plan, None
         try:
@@ -273,6 +353,9 @@ class Seat:
 
     def estimate(self, call: Call, statement: Statement) -> PQGen[Estimate | Unknown]:
         """Ask PostgreSQL's planner what ``call`` would cost; nothing of it runs."""
+        connection: Any = self.connection()
+        if connection is not None and (connection._autocommit or self.pgconn.transaction_status != IDLE):
+            yield from connection._announce()  # row-level security is part of the plan
         return (yield from estimates.estimate(self, call, statement))
 
     def keep(self, call: Call, caller: Identity, known: Known) -> None:
@@ -281,9 +364,11 @@ class Seat:
             e.kind in (EffectKind.FETCH, EffectKind.EXECUTE) for e in known.statement.effects
         ):
             return
-        standing = self._standings.get(standing_of(caller))
+        # As it was made, and not as grants are by now.
+        standpoint = standing_of(caller), known.clearing
+        standing = self._standings.get(standpoint)
         if standing is None or standing.policy is not self.governor.policy:
-            standing = self._standings[standing_of(caller)] = Standing(self.governor.policy)
+            standing = self._standings[standpoint] = Standing(self.governor.policy)
             if len(self._standings) > MAX_CALLERS:
                 self._standings.popitem(last=False)
         standing.known[call.text, call.types] = known
@@ -291,10 +376,49 @@ class Seat:
             standing.known.popitem(last=False)
 
     def standing(self) -> tuple[str, ...]:
-        """Return what names mean here: database, role, search path."""
-        if self.session is None:
-            return (self._database(),)
-        return (self.session.database, self.session.role, *self.session.search_path)
+        """Return what names and texts mean here: database, role, search path, and the settings of both."""
+        session = self.session
+        if session is None:
+            return (self.database(),)
+        return (
+            session.database,
+            session.role,
+            session.session_user,
+            session.client_encoding,
+            session.backslash_quote,
+            session.replication_role,
+            f"{session.standard_conforming_strings} {session.row_security}",
+            *session.search_path,
+        )
+
+    def server(self) -> str:
+        """Return the server as people write it: host and port."""
+        host = self.pgconn.host.decode(errors="replace")
+        return f"{host}:{self.pgconn.port.decode(errors='replace')}"
+
+    def blocking(self) -> bool:
+        """Whether whoever calls waits in a thread of its own, and no event loop is held up."""
+        return not isinstance(self.connection(), AsyncConnection)
+
+    def elsewhere(self, question: Callable[[], Answered]) -> PQGen[Answered]:
+        """Ask something else than the server: a store. An event loop goes on meanwhile."""
+        return (yield from pauses.elsewhere(question, blocking=self.blocking()))
+
+    def reckon(self, call: Call, known: Known, decision: Decision) -> PQGen[Reckoning]:
+        """Count what ``call`` would touch, for people to judge; nothing of it runs."""
+        return (yield from reckoning.reckon(self, call, known, decision))
+
+    def may_count(self, known: Known) -> bool:
+        """Whether the caller of ``known`` may itself read what says how many rows it would touch."""
+        return reckoning.may_count(self, known)
+
+    def define(self, known: Iterable[Known]) -> PQGen[None]:
+        """Note the definitions of what ``known`` touches as the server has them now."""
+        return defined.define(self, known)
+
+    def is_still(self) -> PQGen[bool]:
+        """Look at session and catalog once more; return whether they are what a call was judged by."""
+        return defined.is_still(self)
 
     # -- keeping up with the session and the catalog
 
@@ -327,6 +451,8 @@ class Seat:
         connection = self.connection()
         if connection is not None and connection._pipeline:
             yield from connection._pipeline._sync_gen()
+            if self.pgconn.transaction_status == IDLE:
+                self.transaction = ""  # the text of a statement can have ended it
 
     def refresh(self) -> PQGen[None]:
         """Read the session anew, and the catalog where its digest has changed."""
@@ -349,17 +475,27 @@ class Seat:
         self._just_refreshed = True
         self._checked = time.monotonic()
 
+    def inside(self) -> bool:
+        """Return whether a transaction is open, or, in a pipeline, about to be."""
+        if self.pgconn.transaction_status in (INTRANS, INERROR):
+            return True
+        return self.pgconn.pipeline_status != pq.PipelineStatus.OFF and bool(self.transaction)
+
     def new_statement(self) -> None:
         """Note that a caller starts something new: in no transaction, nothing of the last one counts."""
         if self.pgconn.transaction_status == IDLE:
             self.withholding = self.foreign = self.used = self.rewrote = False
             if self.timeouts.local or self.timeouts.own:
                 self.timeouts.ended()  # by a COMMIT or ROLLBACK as text
+            if self.pgconn.pipeline_status == pq.PipelineStatus.OFF:  # else a BEGIN can wait to be sent
+                self.transaction = ""
+                self.announced.ended()
 
     def follow(self, run: Run) -> None:
         """Note what the server could say about a statement that is about to be sent."""
         self.used = True
         self.last = run
+        self.announced.callers.add(standing_of(run.identity))
         if run.plan.redacted:
             self.rewrote = True
         if run.plan.scrub_errors:
@@ -368,11 +504,16 @@ class Seat:
             self.foreign = True
 
     def succeeded(self, run: Run) -> None:
-        """Note the cursor that a DECLARE has opened, and the channel of a LISTEN."""
+        """Note the cursors that are opened and closed, and the channel of a LISTEN."""
         if run.statement is not None:
             for effect in run.statement.effects:
                 if effect.kind is EffectKind.CURSOR:
                     self.declared[effect.name] = run
+                    if holds(run.statement):
+                        self.announced.held[effect.name] = run.identity
+                elif effect.kind is EffectKind.CLOSE and effect.name != "all":
+                    self.declared.pop(effect.name, None)  # the name may come to mean another one
+                    self.announced.held.pop(effect.name, None)
                 elif effect.kind is EffectKind.LISTEN:
                     self.listeners[effect.name] = standing_of(run.identity)
 
@@ -395,19 +536,27 @@ class Seat:
         return self.governor.masks(caller) and self.listeners.get(channel) != standing_of(caller)
 
     def check_reader(self, run: Run) -> None:
-        """Refuse a masked caller the rows that somebody who sees everything has fetched.
+        """Refuse the caller rows that are somebody else's.
 
         Raises:
             StatementBlocked: a result belongs to whoever asked for it.
         """
-        if not self.governor.enforce or run.sensitive:
+        if not self.governor.enforce:
             return
         reader = self.caller()
-        if (
-            reader is not run.identity
-            and self.governor.masks(reader)
-            and not self.governor.masks(run.identity)
-        ):
+        if reader is run.identity:
+            return
+        mine = standing_of(reader) == standing_of(run.identity)
+        if not mine and self.governor.masks(reader) and not self.still_cleared(run, reader):
+            raise pipeline.refused(
+                run.call,
+                reader,
+                self,
+                "masking.cursor",
+                f"these rows were read for {run.identity}, under a grant that is not for this caller",
+                "execute the statement as yourself",
+            )
+        if not run.sensitive and self.governor.masks(reader) and not self.governor.masks(run.identity):
             raise pipeline.refused(
                 run.call,
                 reader,
@@ -416,6 +565,62 @@ class Seat:
                 f"these rows were read for {run.identity}, unmasked",
                 "execute the statement as yourself",
             )
+        self._check_owner(run, reader)
+
+    def _check_owner(self, run: Run, reader: Identity) -> None:
+        """Refuse what was opened by another caller, for whom the server may have filtered other rows.
+
+        Whoever it was opened for may have it, and so may a service that the policy names. Where nobody says
+        who reads, it is the code that opened it, behind the end of its block.
+        """
+        said = self._opener() or acting() or self.own
+        owner = standing_of(run.identity)
+        reading = standing_of(reader)
+        if said is None or reading == owner or reading in principals(owner):
+            return
+        if is_named_service(reader, self.governor.policy.settings.services):
+            return
+        raise pipeline.refused(
+            run.call,
+            reader,
+            self,
+            "callers.cursor",
+            f"this cursor was opened by {run.identity}, and what it reads or writes is that caller's alone",
+            "execute the statement as yourself, on a cursor of your own",
+        )
+
+    def check_opener(self, run: Run | None) -> None:
+        """Refuse the caller to read on with a server-side cursor that somebody else has opened.
+
+        Args:
+            run: what has opened it; ``None``: not known, as where a function has.
+
+        Raises:
+            StatementBlocked: it belongs to whoever opened it.
+        """
+        reader = self.caller()
+        if not self.governor.enforce:
+            return
+        if run is not None:
+            if reader is not run.identity:
+                self._check_owner(run, reader)
+        elif self.announced.callers - {standing_of(reader)}:
+            # It lives no longer than the transaction: with nobody else in that, it is the reader's own.
+            raise pipeline.refused(
+                Call(b""),
+                reader,
+                self,
+                "callers.cursor",
+                "who has opened this cursor is not known, and somebody else has used this transaction",
+                "execute the query as yourself, on a cursor of your own",
+            )
+
+    def opener_of(self, statement: Statement) -> Identity | None:
+        """Return who opened the cursor that a FETCH reads from, ``None`` where that is not known."""
+        for effect in statement.effects:
+            if effect.kind is EffectKind.FETCH and effect.name in self.declared:
+                return self.declared[effect.name].identity
+        return None
 
     def abandon(self) -> None:
         """Close the records of everything that will never have an outcome: the connection is gone."""
@@ -429,15 +634,25 @@ class Seat:
         statement = run.statement
         if statement is None:
             self.session_stale = self.catalog_stale = True
+            self.announced.forget()
             return
         effects = statement.effects if run.bound is None else run.bound.effects
         for effect in effects:
             if effect.kind in _MOVES_SESSION:
                 self.session_stale = self.settings_moved = True
+                self.announced.forget()
+                if effect.kind is EffectKind.SET and effect.name in _RENAMES:
+                    self.announced.renamed = True
             if effect.kind in _MOVES_CATALOG:
                 self.catalog_stale = True
-            if effect.kind in _MOVES_AGAIN and (self.settings_moved or self.timeouts.moved):
-                self.session_stale = True
+            if effect.kind in _MOVES_AGAIN:
+                if self.settings_moved or self.timeouts.moved:
+                    self.session_stale = True
+                back = effect.kind is EffectKind.TRANSACTION or (
+                    self.announced.moved and effect.name == "ROLLBACK TO"
+                )
+                if back or self.settings_moved:
+                    self.announced.doubt()
 
     def transaction_ended(self) -> None:
         """Note that BEGIN's block is over: what moved in it may have moved back."""
@@ -446,6 +661,7 @@ class Seat:
         self.settings_moved = self.catalog_private = False
         self.transaction = ""
         self.timeouts.ended()
+        self.announced.ended()
 
     # -- cursors
 
@@ -460,16 +676,21 @@ class Seat:
         self.cursors[key] = (ref(cursor, lambda _: self.cursors.pop(key, None)), state)
         return state
 
-    def _fetch_plan(self, statement: Statement, caller: Identity) -> MaskPlan | None:
-        """Return the plan of the cursor that a FETCH as text reads from, where it is the caller's own."""
+    def _opened(self, statement: Statement, caller: Identity) -> Run | None:
+        """Return what has opened the cursor that a FETCH as text reads from, where it is the caller's own."""
         for effect in statement.effects:
             if effect.kind is EffectKind.FETCH:
                 opener = self.declared.get(effect.name)
-                if opener is not None and standing_of(opener.identity) == standing_of(caller):
-                    return opener.plan
+                if (
+                    opener is not None
+                    and standing_of(opener.identity) == standing_of(caller)
+                    and self.still_cleared(opener, caller)
+                ):
+                    return opener
         return None
 
-    def _database(self) -> str:
+    def database(self) -> str:
+        """Return the database's name."""
         if self.session is not None:
             return self.session.database
         return self.pgconn.db.decode(errors="replace")

@@ -12,6 +12,7 @@ from psycopg.abc import Params, PQGen, Query
 from governed_db import pipeline
 from governed_db.audit import record
 from governed_db.driver import masked, returned
+from governed_db.driver.announcement import MAX_NAME
 from governed_db.driver.cursor import GovernedCursor
 from governed_db.identity import standing
 from governed_db.policy.model import Budget
@@ -33,6 +34,11 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
     """What governed server-side cursors add: DECLARE is judged, FETCH comes back masked."""
 
     __slots__ = ()
+
+    @property
+    def _key(self) -> str:
+        """The name as the server keeps it, which cuts long ones."""
+        return self._name.encode()[:MAX_NAME].decode(errors="ignore")
 
     def _declare_gen(
         self, query: Query, params: Params | None = None, binary: bool | None = None
@@ -63,9 +69,9 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
 
     def _describe_gen(self) -> PQGen[None]:
         state = self._state
-        opened = self._seat.declared.get(self._name)
-        if state.current is not opened:
-            # Reading a cursor by its name that another one opened.
+        opened = self._seat.declared.get(self._key)
+        if opened is None or state.current is not opened:
+            # Reading a cursor by its name that another one, or a function, opened.
             self._check_opener(opened)
             state.current = opened
         pending, state.pending = state.pending, []
@@ -126,14 +132,26 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
             returned.say(budget, run)
         return self._tx.load_rows(0, granted, self._make_row)
 
+    def _scroll_gen(self, value: int, mode: str) -> PQGen[None]:
+        opened = self._seat.declared.get(self._key)
+        if opened is not None:
+            self._check_opener(opened)
+        yield from super()._scroll_gen(value, mode)
+
     def _check_opener(self, opened: Run | None) -> None:
         """Refuse a masked caller the rows of a cursor that was not opened, as it is now, by itself."""
         seat = self._seat
         caller = seat.caller()
+        if opened is not None:
+            # Rows are read anew with each FETCH. Behind the end of its block nobody says who reads, and it is
+            # whoever opened it.
+            reader = opened.identity if caller == seat.governor.default_identity else caller
+            pipeline.unexpired(opened.call, reader, seat)
         if not seat.governor.masks(caller):
+            seat.check_opener(opened)
             return
         mine = opened is not None and standing(opened.identity) == standing(caller)
-        if not mine or seat.declared.get(self._name) is not opened:
+        if not mine or seat.declared.get(self._key) is not opened:
             raise pipeline.refused(
                 Call(b"") if opened is None else opened.call,
                 caller,
@@ -142,4 +160,13 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
                 "this server-side cursor was not opened, as it is now, by this caller through this"
                 " connection, so its columns cannot be masked",
                 "execute the query on a server-side cursor of your own",
+            )
+        if not seat.still_cleared(opened, caller):
+            raise pipeline.refused(
+                Call(b"") if opened is None else opened.call,
+                caller,
+                seat,
+                "grant.over",
+                "the grant under which this server-side cursor was opened does not hold any more",
+                "close it and execute the query again; columns are masked then, unless they are granted anew",
             )

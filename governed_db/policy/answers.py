@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -12,13 +12,20 @@ from governed_db.policy.reasons import APPROVAL_REMEDY, NO_RULE_REMEDY, fill
 from governed_db.policy.rules import Rule
 from governed_db.statement.facts import CAPPED, EffectKind
 
+if TYPE_CHECKING:
+    from governed_db.grants.model import Granted
+
 SEVERITY = {Verdict.ALLOW: 0, Verdict.NEEDS_APPROVAL: 1, Verdict.BLOCK: 2}
 """Verdicts from mild to severe."""
 
 
 @frozen
 class Answer:
-    """What one rule (``None``: the default) says about one part."""
+    """What one rule (``None``: the default) says about one part.
+
+    ``grants`` have changed it: ``waived`` the rule, ``raised`` its cap (of what is waived: the only one), or,
+    where it is ``patterned``, agreed to the statement as it stands.
+    """
 
     part: Part
     rule: Rule | None
@@ -26,6 +33,18 @@ class Answer:
     verdict: Verdict
     too_many: int | None = None
     certain: bool = True  # whether all conditions of the rule are known to hold
+    waived: bool = False
+    raised: int | None = None
+    grants: tuple[Granted, ...] = ()
+    patterned: bool = False
+
+    @property
+    def cap(self) -> int | None:
+        """The rows that the part may write without people, ``None`` where nothing limits them."""
+        rows = self.rule.rows if self.rule is not None else None
+        if self.waived or self.raised is not None:
+            return self.raised
+        return rows
 
     def order(self) -> tuple[Any, ...]:
         """Severest first; then as the module says; the rest only makes it a total order."""
@@ -62,8 +81,24 @@ def estimable(answers: list[Answer], request: Request) -> bool:
 def of_capping(answers: list[Answer]) -> int:
     """Return how many people have to agree to what turns out to be over a row cap."""
     # What is measured while it runs turns into a request for approval, by the smallest cap's rule.
-    counts = [a.rule.count for a in answers if a.rule and a.rule.rows is not None and writes(a.part)]
+    counts = [a.rule.count for a in answers if a.rule and a.cap is not None and writes(a.part)]
     return max(counts, default=1)
+
+
+def strictest(answers: list[Answer]) -> str:
+    """Return what people agree to: "effect" where one of the rules that ask them, or may, says so."""
+    asking = (
+        a.rule
+        for a in answers
+        if a.rule and (a.verdict is Verdict.NEEDS_APPROVAL or (a.cap is not None and writes(a.part)))
+    )
+    return "effect" if any(rule.binds == "effect" for rule in asking) else "statement"
+
+
+def asked_by_capping(answers: list[Answer]) -> Rule | None:
+    """Return the rule whose cap is reached first: it says whom to ask about more."""
+    capping = [a for a in answers if a.rule and a.cap is not None and writes(a.part)]
+    return min(capping, key=lambda a: a.cap or 0).rule if capping else None
 
 
 def writes(part: Part) -> bool:
@@ -86,7 +121,7 @@ def remedy_of(answer: Answer) -> str:
     if answer.rule is None:
         return NO_RULE_REMEDY
     if answer.too_many is not None:
-        return f"Send at most {answer.rule.rows} rows in a statement, or ask for approval."
+        return f"Send at most {answer.cap} rows in a statement, or ask for approval."
     if answer.rule.remedy or answer.verdict is Verdict.BLOCK:
         return fill(answer.rule.remedy, answer.part)
     return APPROVAL_REMEDY

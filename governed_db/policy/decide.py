@@ -27,7 +27,10 @@ Precedence, the whole of it:
    round: the rows are the same. Rules about relations and columns alone speak of it, and they know it by
    both names: what allows the relation that the statement touches ends the search.
 9. Where several people have to agree, the largest ``count`` of the rules that ask for approval holds.
-10. A budget limits what a caller may spend whatever the rules say. Each limit is that of the first
+10. A grant that holds for the caller turns the answer of a rule that it names into allow, or raises its cap,
+    for the parts that it is about (:mod:`governed_db.policy.waiving`). What stands below such a rule is not
+    looked at.
+11. A budget limits what a caller may spend whatever the rules say. Each limit is that of the first
     ``[[budget]]`` that is about the caller and sets it, the file's own above those of the preset.
 
 The answer to a request depends on the statement, the catalog's view of it, the caller's standing and the
@@ -43,16 +46,27 @@ from attrs import evolve, field, frozen
 
 from governed_db.identity.model import Identity, standing
 from governed_db.masking.model import Terms, Treatment
-from governed_db.policy.answers import SEVERITY, Answer, answer_of, estimable, of_capping, remedy_of, writes
+from governed_db.policy.answers import (
+    SEVERITY,
+    Answer,
+    answer_of,
+    asked_by_capping,
+    estimable,
+    of_capping,
+    remedy_of,
+    strictest,
+    writes,
+)
 from governed_db.policy.budgets import BudgetRule, allowance
 from governed_db.policy.examples import Suite
 from governed_db.policy.holding import Sitting, holds
 from governed_db.policy.model import UNLIMITED, Budget, Decision, Request, Shadowed, Verdict
 from governed_db.policy.parts import Part, parts
 from governed_db.policy.patterns import Match, match_relations, split_column_pattern
-from governed_db.policy.reasons import name_service, reason
-from governed_db.policy.rules import Rule, When, is_named_service
+from governed_db.policy.reasons import by_grants, name_service, reason
+from governed_db.policy.rules import Rule, Then, When, is_named_service
 from governed_db.policy.settings import AuditSettings, CatalogSettings, MaskingSettings, Settings
+from governed_db.policy.waiving import under
 from governed_db.statement.facts import WRITES, EffectKind, RelationName
 
 _NAMING = 32  # services a policy does not name and that ask all the same: a handful, or a mistake
@@ -207,7 +221,7 @@ class Policy:
         return found
 
     def caps(self, identity: Identity) -> bool:
-        """Return whether the rows that ``identity`` writes can be capped, by a rule or its budget."""
+        """Return whether the rows that ``identity`` writes can be capped, by a rule, a budget or people."""
         if self.budget(identity).rows_written_per_minute is not None:
             return True
         services = self.settings.services
@@ -216,7 +230,8 @@ class Policy:
                 when = rule.when
                 if rule.shadow or not (when.identity is None or when.identity.holds(identity, services)):
                     continue
-                if rule.rows is not None:
+                # What people are asked about is all of a batch, and not the first of its sets.
+                if rule.rows is not None or rule.then is Then.APPROVE:
                     return True
                 if When(effects=when.effects, identity=when.identity) == when:
                     break  # it takes every write of this kind, and so nothing below it speaks
@@ -239,7 +254,7 @@ class Policy:
             request.database,
         )  # fmt: skip
         kept = self._kept.get(key)
-        if kept is not None and kept[0] is subject and kept[1].statement is statement:
+        if kept is not None and kept[0] is subject and kept[1].statement is statement and not request.grants:
             return kept[1]
         sitting = self._sit(request)
         decision = self._judge(request, sitting)
@@ -250,7 +265,16 @@ class Policy:
         return decision
 
     def _sit(self, request: Request) -> Sitting:
-        return Sitting(request.identity, request.now, database=request.database, estimate=request.estimate)
+        return Sitting(
+            request.identity,
+            request.now,
+            # They hold for a moment, and so does the answer.
+            momentary=bool(request.grants),
+            database=request.database,
+            estimate=request.estimate,
+            grants=request.grants,
+            statement=request.statement,
+        )
 
     def parts(self, request: Request) -> tuple[Part, ...]:
         """Return what the rules have to speak of: never nothing."""
@@ -266,30 +290,39 @@ class Policy:
         judged = self.parts(request)
         answers = self._weighed(judged, sitting)
         first = answers[0]
-        caps = [a.rule.rows for a in answers if a.rule and a.rule.rows is not None and writes(a.part)]
+        caps = [a.cap for a in answers if a.cap is not None and writes(a.part)]
+        granted = {g.id: g for a in answers for g in a.grants} if first.verdict is not Verdict.BLOCK else {}
         said = {first.part: ""}
         for a in answers:
             if a.verdict is first.verdict:
                 said.setdefault(a.part, a.rule.id if a.rule else "default")
         del said[first.part]
         rule = first.rule
+        asking = rule if first.verdict is Verdict.NEEDS_APPROVAL else asked_by_capping(answers)
         return Decision(
             verdict=first.verdict,
             rule=rule.id if rule else "default",
-            reason=reason(
-                first.part,
-                rule,
-                first.verdict,
-                others=tuple(said.items()),
-                too_many=first.too_many,
-                consulted=request.bound is not None,
+            reason=by_grants(
+                reason(
+                    first.part,
+                    rule,
+                    first.verdict,
+                    others=tuple(said.items()),
+                    too_many=first.too_many,
+                    cap=first.cap,
+                    waived=first.waived,
+                    consulted=request.bound is not None,
+                ),
+                map(str, granted.values() if first.verdict is Verdict.ALLOW else ()),
             ),
             remedy=self._teach(first, judged, request),
             retryable=first.verdict is Verdict.NEEDS_APPROVAL or (rule is not None and rule.retryable),
             statement=request.statement,
             effect=first.part.effect,
             row_cap=min(caps, default=None),
-            restricts=any(a.rule is not None and a.rule.when.constrained is True for a in answers),
+            restricts=any(
+                a.rule is not None and a.rule.when.constrained is True and not a.patterned for a in answers
+            ),
             masked=self.masks(request.identity),
             approvals_needed=max(
                 (a.rule.count for a in answers if a.rule and a.verdict is Verdict.NEEDS_APPROVAL),
@@ -297,12 +330,14 @@ class Policy:
             ),
             budget=self.budget(request.identity),
             wants_estimate=sitting.estimating and estimable(answers, request),
-            approvers=rule.approvers if rule and first.verdict is Verdict.NEEDS_APPROVAL else (),
+            approvers=asking.approvers if asking else (),
+            binds=strictest(answers),
             shadowed=tuple(
                 Shadowed(rule=name, verdict=verdict)
                 for name, (_, verdict) in sorted(sitting.shadowed.items(), key=lambda item: item[1][0])
             ),
             policy=self.version,
+            grants=tuple(sorted(granted)),
         )
 
     def as_naming(self, who: Identity) -> Policy | None:
@@ -359,6 +394,8 @@ class Policy:
                 before = sitting.shadowed.get(rule.id, (rank, Verdict.ALLOW))[1]
                 sitting.shadowed[rule.id] = (rank, max(before, answer.verdict, key=SEVERITY.__getitem__))
                 continue
+            if sitting.grants:
+                answer = under(answer, sitting.grants, sitting.statement, self.settings.grants.never)
             if part.aside and not about:
                 if match is Match.YES and answer.verdict is Verdict.ALLOW:
                     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from math import isfinite
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
@@ -19,7 +20,10 @@ from governed_db.policy.patterns import (
 )
 from governed_db.policy.rules import Rule, When
 from governed_db.policy.settings import Settings
-from governed_db.statement.facts import Effect, EffectKind
+from governed_db.statement.facts import Effect, EffectKind, Statement
+
+if TYPE_CHECKING:
+    from governed_db.grants.model import Granted
 
 _FOLDED = frozenset({EffectKind.SET, EffectKind.SHOW})  # PostgreSQL folds the case of setting names
 
@@ -36,6 +40,8 @@ class Sitting:
     estimate: Estimate | None = None
     estimating: bool = False  # whether a condition was looked at that only the planner can tell
     looked: list[tuple[Part, int, Rule, Match]] | None = None  # every rule looked at, for who explains
+    grants: tuple[Granted, ...] = ()
+    statement: Statement | None = None  # as written, for grants of a pattern
 
 
 def holds(when: When, part: Part, sitting: Sitting, settings: Settings) -> Match:

@@ -19,6 +19,8 @@ from governed_db.policy import classification
 from governed_db.policy.budgets import BudgetRule, read_budgets
 from governed_db.policy.decide import Policy
 from governed_db.policy.examples import read_suite
+from governed_db.policy.read_grants import check_never
+from governed_db.policy.read_notify import check_rules
 from governed_db.policy.read_rules import read_rules, string
 from governed_db.policy.read_settings import read_settings
 from governed_db.policy.rules import Rule
@@ -103,8 +105,10 @@ def _policy(doc: Document, name: str) -> Policy:
     settings = read_settings(doc, base.settings if base else Settings())
     own = read_rules(doc, doc.data.get("rule", []), {rule.id: rule.origin for rule in inherited})
     rules = (*own, *inherited)
+    check_never(doc, settings.grants, frozenset(rule.id for rule in rules))
     above = {budget.id: budget.origin for budget in base.budgets} if base else {}
     budgets = (*read_budgets(doc, doc.data.get("budget", []), above), *(base.budgets if base else ()))
+    check_rules(doc, frozenset({*(rule.id for rule in rules), *(budget.id for budget in budgets)}))
     suite = read_suite(doc, frozenset(rule.id for rule in rules))
     return Policy(
         name=name,

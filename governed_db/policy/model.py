@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, field, frozen
 
 from governed_db.catalog.bound import Bound
 from governed_db.identity.model import Identity
 from governed_db.statement.facts import Effect, Statement
+
+if TYPE_CHECKING:
+    from governed_db.grants.model import Granted
 
 
 class Verdict(StrEnum):
@@ -76,6 +79,7 @@ class Request:
     ``estimate`` is ``None`` until a decision asks for one (:attr:`Decision.wants_estimate`).
     ``policy`` is the policy in force, for a decider that wants its opinion:
     ``request.policy.decide(request)``.
+    ``grants`` are those that hold for the caller at this moment; they were verified.
     """
 
     statement: Statement
@@ -85,6 +89,7 @@ class Request:
     database: str = ""
     estimate: Estimate | None = None
     policy: Decider | None = field(default=None, eq=False, repr=False)
+    grants: tuple[Granted, ...] = ()
 
     @property
     def effects(self) -> tuple[Effect, ...]:
@@ -118,12 +123,14 @@ class Decision:
         masked: whether this caller sees sensitive columns masked.
         approvers: groups of which somebody must agree, for needs_approval.
         approvals_needed: how many different people have to agree, for needs_approval.
+        binds: what they agree to: "statement", or "effect", the very rows as they are and will be.
         shadowed: what rules in shadow would have said.
         policy: the version (digest) of the policy that answered.
         budget: what this caller may spend.
         wants_estimate: a condition was looked at that only the planner can tell; the answer stands for
             "not known", and asking again with ``Request.estimate`` may give a milder one.
         estimate: what the planner expected, where it was asked; for the record.
+        grants: ids of the grants that it rests on.
     """
 
     verdict: Verdict
@@ -138,11 +145,13 @@ class Decision:
     masked: bool = True
     approvers: tuple[str, ...] = ()
     approvals_needed: int = 1
+    binds: str = "statement"
     shadowed: tuple[Shadowed, ...] = ()
     policy: str = ""
     budget: Budget = UNLIMITED
     wants_estimate: bool = False
     estimate: Estimate | None = None
+    grants: tuple[str, ...] = ()
 
     def replace(self, **changes: Any) -> Decision:
         """Return a copy with ``changes``."""

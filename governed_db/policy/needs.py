@@ -198,7 +198,8 @@ class _Gathering:
         for need, note in needs:
             one = seen.setdefault(need, Seen())
             one.count += 1
-            one.allowed += verdict_then(entry) is not Verdict.NEEDS_APPROVAL or "approval" not in may
+            agreed = "grants" in may or ("approval" in may and verdict_then(entry) is Verdict.NEEDS_APPROVAL)
+            one.allowed += not agreed
             if note:
                 one.notes[note] = None
             if need.kind in WRITES:

@@ -26,7 +26,7 @@ TEMPLATE_FIELDS = frozenset({"effect", "target", "name", "note"})
 """What ``because`` and ``remedy`` can fill in; none of them ever holds a literal of the statement."""
 
 _RULE_KEYS = frozenset(
-    {"id", "when", "then", "because", "remedy", "retryable", "rows", "approvers", "count", "shadow"},
+    {"id", "when", "then", "because", "remedy", "retryable", "rows", "approvers", "count", "binds", "shadow"},
 )
 _WHEN_KEYS = frozenset(
     {
@@ -313,6 +313,11 @@ def read_rule(doc: Document, path: Path, value: Any) -> Rule:
         doc.fail((*path, "approvers"), "'approvers' needs then = 'approve', or a cap in 'rows'")
     if "count" in table and not (then is Then.APPROVE or rows is not None):
         doc.fail((*path, "count"), "'count' needs then = 'approve', or a cap in 'rows'")
+    binds = string(doc, (*path, "binds"), table.get("binds", "statement"))
+    if binds not in ("statement", "effect"):
+        doc.fail((*path, "binds"), "'binds' is one of statement, effect")
+    if "binds" in table and not (then is Then.APPROVE or rows is not None):
+        doc.fail((*path, "binds"), "'binds' needs then = 'approve', or a cap in 'rows'")
     return Rule(
         id=string(doc, (*path, "id"), table["id"]),
         when=when,
@@ -325,6 +330,7 @@ def read_rule(doc: Document, path: Path, value: Any) -> Rule:
         rows=rows,
         approvers=strings(doc, (*path, "approvers"), table["approvers"]) if "approvers" in table else (),
         count=_positive(doc, (*path, "count"), table["count"]) if "count" in table else 1,
+        binds=binds,
         shadow=typed(doc, (*path, "shadow"), table.get("shadow", False), bool, "true or false"),
         origin=doc.where(path),
     )

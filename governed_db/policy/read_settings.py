@@ -10,6 +10,11 @@ from attrs import evolve, fields_dict
 
 from governed_db.identity.model import Identity, Kind
 from governed_db.policy.patterns import split_column
+from governed_db.policy.read_approvals import read_approvals
+from governed_db.policy.read_callers import read_callers
+from governed_db.policy.read_grants import read_grants
+from governed_db.policy.read_issuers import read_issuers
+from governed_db.policy.read_notify import read_notify
 from governed_db.policy.read_rules import read_identity, string, strings, typed
 from governed_db.policy.read_strategies import LABEL, read_strategies
 from governed_db.policy.settings import AuditSettings, CatalogSettings, MaskingSettings, Settings
@@ -31,6 +36,13 @@ TOP_KEYS = frozenset(
         "test",
         "budget",
         "environment",
+        "issuer",
+        "approvals",
+        "approver",
+        "authority",
+        "notify",
+        "callers",
+        "grants",
     },
 )
 
@@ -60,10 +72,15 @@ def read_settings(doc: Document, base: Settings) -> Settings:
         environment=environment,
         identity=identity,
         services=services,
+        issuers=read_issuers(doc, base.issuers),
         masking=_masking(doc, _section(doc, "masking"), base.masking),
         limits={**base.limits, **_limits(doc, _section(doc, "limits"))},
         audit=_audit(doc, _section(doc, "audit"), base.audit),
         catalog=_catalog(doc, _section(doc, "catalog"), base.catalog),
+        callers=read_callers(doc, base.callers),
+        approvals=read_approvals(doc, base.approvals),
+        grants=read_grants(doc, base.grants),
+        notify=read_notify(doc, base.notify),
     )
 
 

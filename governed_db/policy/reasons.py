@@ -7,7 +7,7 @@ positions only, printable and bounded.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from governed_db.policy.model import Verdict
 from governed_db.policy.parts import Part
@@ -118,6 +118,12 @@ def fill(template: str, part: Part) -> str:
     )
 
 
+def by_grants(text: str, grants: Iterable[str]) -> str:
+    """Return a reason with the grants that the answer rests on."""
+    named = "; ".join(clean(grant, _NOTE_LIMIT) for grant in grants)
+    return f"{text} By {named}." if named else text
+
+
 def reason(
     part: Part,
     rule: Rule | None,
@@ -125,6 +131,8 @@ def reason(
     *,
     others: Sequence[tuple[Part, str]] = (),
     too_many: int | None = None,
+    cap: int | None = None,
+    waived: bool = False,
     consulted: bool = True,
 ) -> str:
     """Return the reason of a decision.
@@ -135,12 +143,16 @@ def reason(
         verdict: the answer.
         others: further parts with an answer as severe, and the id of the rule that gave it.
         too_many: rows that the text writes, where that is what made it need approval.
+        cap: rows that would not.
+        waived: whether the rule would have said otherwise, and a grant waives it.
         consulted: whether a database was.
     """
     subject = phrase(part)
     said = fill(rule.because, part) if rule is not None else NO_RULE
     if too_many is not None and rule is not None:
-        said = f"it writes {too_many} rows, and up to {rule.rows} run without approval"
+        said = f"it writes {too_many} rows, and up to {cap} run without approval"
+    if waived:
+        said = "the rule that would have stopped it is waived"
     if rule is not None and too_many is None and rule.when.estimated:
         cost, rows = rule.when.cost_over, rule.when.rows_over
         over = [f"a cost of {cost:g}"] if cost is not None else []

@@ -211,7 +211,8 @@ def _under(general: float | None, special: float | None) -> bool:
 class Rule:
     """One ``[[rule]]``. ``origin`` (file, line, column) is for people and no part of the rule.
 
-    ``count``: how many different people have to agree, where it asks for approval.
+    ``count``: how many different people have to agree, where it asks for approval; ``binds``: to what,
+    "statement" or "effect".
     """
 
     id: str
@@ -223,5 +224,6 @@ class Rule:
     rows: int | None = None
     approvers: tuple[str, ...] = ()
     count: int = 1
+    binds: str = "statement"
     shadow: bool = False
     origin: str = field(default="", eq=False)

@@ -8,6 +8,8 @@ from typing import Final, Literal
 
 from attrs import field, frozen
 
+from governed_db.approval.people import People
+from governed_db.identity.issuer import LEEWAY, Issuer
 from governed_db.identity.model import Identity
 from governed_db.masking.model import Terms, Treatment
 from governed_db.masking.report import Entries
@@ -131,6 +133,169 @@ class AuditSettings:
     catalogs_kept: int = CATALOGS_KEPT
 
 
+VALID_SECONDS: Final = 900
+"""How long an answer holds: long enough for a person and a retry, short enough that the data the approver
+looked at is still the data."""
+
+ASK_SECONDS: Final = 86_400
+"""How long a question waits: whoever is asleep now is awake within a day."""
+
+POLL_SECONDS: Final = 1.0
+"""How often a process looks at the store: for the answer it waits for, and for grants. A revocation holds
+after so long at the latest."""
+
+HEADROOM_PERCENT: Final = 10
+"""How many more rows than were counted an approved statement may touch: rows come while people think."""
+
+PROBE_ROWS: Final = 100_000
+"""Rows that are counted for approvers. Beyond it the number says "very many" to anybody."""
+
+PROBE_TIMEOUT_MS: Final = 2_000
+"""Milliseconds that counting may take. The caller waits for it, once for each request."""
+
+MOST_OPEN: Final = 1000
+"""Open questions of one caller: nobody answers more, and an agent in a loop must not fill the store."""
+
+KEEP_DAYS: Final = 90
+"""How long answered and expired requests are kept for people to look at. What counts as evidence is the
+journal, which keeps its own time."""
+
+EFFECT_ROWS: Final = 500
+"""Rows of a write whose effect people agree to: they are looked at one by one."""
+
+
+@frozen(kw_only=True)
+class ApprovalSettings:
+    """``[approvals]``, ``[[approver]]`` and ``[[authority]]``.
+
+    Attributes:
+        store: "sqlite" (a file in the state folder) or "postgresql".
+        dsn_file: a private file with the address of the latter; ``None``: GOVERNED_DB_APPROVALS_DSN has it.
+        people: whose answers count.
+        valid_seconds: how long an answer holds.
+        ask_seconds: how long a question waits for one.
+        wait_seconds: how long a call waits for people where it does not say otherwise; 0: not at all.
+        poll_seconds: how often a process looks at the store.
+        headroom_percent: how many more rows than were counted an approved statement may touch.
+        probe_rows, probe_timeout_ms: how far the rows of a request are counted, and for how long.
+        most_open: how many open questions one caller may have.
+        keep_days: how long requests are kept after they ended.
+        effect_rows: how many rows people can agree to one by one.
+    """
+
+    store: str = "sqlite"
+    dsn_file: Path | None = None
+    people: People = field(factory=People)
+    valid_seconds: int = VALID_SECONDS
+    ask_seconds: int = ASK_SECONDS
+    wait_seconds: float = 0.0
+    poll_seconds: float = POLL_SECONDS
+    headroom_percent: int = HEADROOM_PERCENT
+    probe_rows: int = PROBE_ROWS
+    probe_timeout_ms: int = PROBE_TIMEOUT_MS
+    most_open: int = MOST_OPEN
+    keep_days: int = KEEP_DAYS
+    effect_rows: int = EFFECT_ROWS
+
+
+NOTIFY_TIMEOUT: Final = 10.0
+"""Seconds that telling somebody of one request may take; both Slack and webhooks answer in tenths of one."""
+
+SLACK_API: Final = "https://slack.com/api/"
+"""Where Slack's Web API is (https://docs.slack.dev/apis/web-api)."""
+
+
+@frozen(kw_only=True)
+class NotifySettings:
+    """One ``[[notify]]``: who is told of requests, and of which.
+
+    Tokens and secrets are not in here: they are in the environment, or in private files.
+
+    Attributes:
+        name: tells notifiers apart, on record and in the names of environment variables.
+        slack: a channel of Slack, ``#name`` or its id, "" where it is not Slack.
+        webhook: an address that gets a signed POST, "" where it is no webhook.
+        plugin: a notifier of another package, by the name of its entry point; ``options`` are handed to it.
+        rules: of requests by these rules alone; empty: by any.
+        approvers: of requests for members of one of these groups alone; empty: of any.
+        token_file: Slack's bot token.
+        secret_file: what webhooks are signed with; the signing secret of Slack's app.
+        api: Slack's Web API.
+        timeout: seconds that telling of one request may take.
+    """
+
+    name: str
+    slack: str = ""
+    # An address may hold a user, a password or a key.
+    webhook: str = field(default="", repr=False)
+    plugin: str = ""
+    options: Mapping[str, str | int | float | bool] = field(factory=dict, repr=False)
+    rules: frozenset[str] = frozenset()
+    approvers: frozenset[str] = frozenset()
+    token_file: Path | None = None
+    secret_file: Path | None = None
+    api: str = SLACK_API
+    timeout: float = NOTIFY_TIMEOUT
+
+
+REQUIRE: Final = ("nobody", "named", "principal", "verified")
+"""The least that can be demanded to be known of callers, from nothing to an issuer's word."""
+
+ANNOUNCEMENTS: Final = ("settings", "application_name", "comment")
+"""How the server can be told who asks."""
+
+ANNOUNCE_IN: Final = ("session", "transaction")
+"""How long the server can be told so at a time."""
+
+
+@frozen(kw_only=True)
+class CallersSettings:
+    """``[callers]``: what has to be known of who asks, and what the server is told of it.
+
+    Attributes:
+        require: the least that has to be known of every caller: "nobody" (nothing), "named",
+            "principal" (for whom all is done in the end is verified) or "verified" (everybody in the chain
+            is).
+        verified: of whom more is demanded: whom one of these fits has to be verified.
+        leeway: seconds for which a verified identity goes on being used when its token has expired.
+        announce: by which of :data:`ANNOUNCEMENTS`. Where the policy does not enforce, nothing is said. A
+            comment is not in the default: no statement with a ``traceparent`` is the same twice, so that none
+            is prepared.
+        announce_in: "session", so that in autocommit it is said once and holds until the caller changes; or
+            "transaction", for poolers that lend a server's session for one transaction: nothing is left.
+    """
+
+    announce: frozenset[str] = frozenset({"settings", "application_name"})
+    announce_in: str = "session"
+    require: str = "nobody"
+    verified: tuple[IdentityCondition, ...] = ()
+    leeway: float = LEEWAY
+
+
+LONGEST_GRANT: Final = 86_400
+"""Seconds a grant may last: a working day, or a night on call. What is right for longer is a rule."""
+
+
+@frozen(kw_only=True)
+class GrantSettings:
+    """``[grants]``: who may allow whom more for a while.
+
+    Attributes:
+        enabled: whether grants count at all.
+        signers: groups of which a signer has to be a member; empty: everybody whom the policy names as an
+            approver.
+        longest_seconds: how long a grant may last.
+        never: ids of rules that no grant waives.
+        never_columns: patterns of columns that no grant clears.
+    """
+
+    enabled: bool = True
+    signers: tuple[str, ...] = ()
+    longest_seconds: int = LONGEST_GRANT
+    never: tuple[str, ...] = ()
+    never_columns: tuple[str, ...] = ()
+
+
 @frozen(kw_only=True)
 class CatalogSettings:
     """``[catalog]``. ``max_age``: seconds a snapshot is believed while nothing tells of a change.
@@ -153,7 +318,12 @@ class Settings:
     environment: str = ""
     identity: Identity | None = None
     services: frozenset[str] = frozenset()
+    issuers: tuple[Issuer, ...] = ()
     masking: MaskingSettings = MaskingSettings()
     limits: Mapping[str, int] = field(factory=dict)
     audit: AuditSettings = AuditSettings()
     catalog: CatalogSettings = CatalogSettings()
+    callers: CallersSettings = CallersSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
+    grants: GrantSettings = GrantSettings()
+    notify: tuple[NotifySettings, ...] = ()

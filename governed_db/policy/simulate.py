@@ -31,6 +31,7 @@ OWN_RULES = ("driver.command", "governed_db.")
 COUNTED_TO_A_CAP = "its rows were counted only up to the cap that refused it"
 VALUE_UNKNOWN = "the value it sets is not in the trail, and the policy asks for it"
 BUDGET = "a budget had been spent, which depends on what ran before"
+GRANTED = "it ran under a grant, and the trail does not say what would have become of it without"
 
 MAX_CALLERS = 20
 """Callers that a change lists by name; the others are only counted."""
@@ -206,6 +207,8 @@ class _Run:
         """Replay one statement; return why it cannot be, "" where it can."""
         if _spent(entry):
             return BUDGET
+        if entry["may"].get("grants"):
+            return GRANTED
         answer = self._answer(entry)
         if answer.judged is None:
             return answer.not_replayed
@@ -375,7 +378,8 @@ def _spent(entry: Mapping[str, Any]) -> bool:
 
 def verdict_said(may: Mapping[str, Any]) -> Verdict:
     """Return the verdict of the rules, before people were asked."""
-    return Verdict.NEEDS_APPROVAL if "approval" in may else Verdict(may["verdict"])
+    asked = "approval" in may or "grants" in may
+    return Verdict.NEEDS_APPROVAL if asked else Verdict(may["verdict"])
 
 
 def _count_caller(callers: dict[str, int], entry: Mapping[str, Any]) -> None:

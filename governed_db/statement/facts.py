@@ -204,6 +204,9 @@ CAPPED = WRITES | {EffectKind.COPY_FROM}
 """Effects that a rule can cap: those, and rows that COPY brings in, which are counted as they are sent."""
 
 UPSERT = "by ON CONFLICT DO UPDATE"
+
+DEPENDENTS = "with what depends on it"
+"""The note of a DROP ... CASCADE: what it reaches is for the catalog to say, and not for the text."""
 """The note of the UPDATE that an INSERT does beside itself, counted by its tag."""
 
 _COUNTING_TAGS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})

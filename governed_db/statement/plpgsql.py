@@ -57,6 +57,7 @@ class _Reader(Tokens):
         self.pieces: list[Piece] = []
         self.variables: set[str] = set()
         self.cursors: set[str] = set()
+        self.opened: set[str] = set()
         self.column_types: list[tuple[str, ...]] = []
 
     def block(self) -> Block:
@@ -430,7 +431,7 @@ class _Reader(Tokens):
 
     def on_open(self) -> None:
         self.next()
-        self.name("a cursor")
+        self.opened.add(self.name("a cursor"))
         if self.take(";"):
             return
         if self.is_("("):
@@ -455,11 +456,18 @@ class _Reader(Tokens):
                 self.expression(self.between(start, self.at), "FETCH")
             elif self.at != start + 1:
                 raise NotUnderstood("a FETCH without FROM")
+        cursor = ""
         while not self.take(";"):
-            if self.next().kind not in (lexer.NAME, lexer.QUOTED_NAME, lexer.NUMBER, lexer.PUNCTUATION):
+            token = self.next()
+            if not cursor and self.is_("into", ";"):
+                cursor = name_of(self.slice(token))
+            if token.kind not in (lexer.NAME, lexer.QUOTED_NAME, lexer.NUMBER, lexer.PUNCTUATION):
                 raise NotUnderstood("a FETCH")
             if self.is_("("):
                 raise NotUnderstood("a FETCH")
+        if cursor not in self.opened:
+            # A variable can hold the name of any cursor of the session, of columns nobody knows.
+            raise NotUnderstood("a FETCH from a cursor that was opened elsewhere")
 
     on_move = on_fetch
 

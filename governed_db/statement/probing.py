@@ -55,15 +55,19 @@ class Touched:
     parameters: frozenset[int]
 
 
-def touched(statement: Statement) -> Touched | None:
-    """Take the parts of a write that say which rows it is about, or ``None`` where no SELECT can ask."""
+def touched(statement: Statement, *, values: bool = False) -> Touched | None:
+    """Take the parts of a write that say which rows it is about, or ``None`` where no SELECT can ask.
+
+    ``values``: a list of VALUES is a query like any other; it need not be asked to be counted.
+    """
     if statement.commands != 1:
         return None
     kind, body = unwrap(statement.tree[0].get("stmt", {}))
     try:
         if kind in _KINDS:
             return _of_change(statement.text, kind, body)
-        if kind == "InsertStmt" and "valuesLists" not in body.get("selectStmt", {}).get("SelectStmt", {}):
+        listed = "valuesLists" in body.get("selectStmt", {}).get("SelectStmt", {})
+        if kind == "InsertStmt" and (values or not listed):
             return _of_insert(statement.text, body)
     except (LookupError, RecursionError, Unreadable):
         pass  # not where it was looked for: then there is nothing to ask with
@@ -80,7 +84,9 @@ def target(parts: Touched, schema: str, name: str) -> str:
 
     The name is always qualified: a CTE of the same name would answer in the table's place.
     """
-    written = f"{'ONLY ' if parts.only else ''}{quoted(schema, name)} AS {quoted(parts.name)}"
+    written = f"{'ONLY ' if parts.only else ''}{quoted(schema, name)}"
+    if parts.name != name:  # behind an alias, schema.table.column means nothing any more
+        written += f" AS {quoted(parts.name)}"
     return f"{written}, {parts.sources}" if parts.sources else written
 
 
@@ -89,8 +95,11 @@ def matching(parts: Touched) -> str:
     return f"\nWHERE {parts.where}\n" if parts.where else ""
 
 
-class _Text:
-    """A command's tokens, and which of them stand outside of all brackets."""
+class Words:
+    """A command's tokens, and which of them stand outside of all brackets.
+
+    ``all`` are the tokens, ``outer`` the places among them of those outside of brackets.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -109,11 +118,12 @@ class _Text:
     def word(self, index: int) -> str:
         """Return the keyword at ``index``, in lower case; "" for anything else, and after a dot."""
         token = self.all[index]
-        if token.kind != NAME or (index and self._sign(index - 1) == "."):
+        if token.kind != NAME or (index and self.sign(index - 1) == "."):
             return ""
         return self.text[token.start : token.end].lower()
 
-    def _sign(self, index: int) -> str:
+    def sign(self, index: int) -> str:
+        """Return the punctuation mark at ``index``; "" for anything else."""
         token = self.all[index]
         return self.text[token.start : token.end] if token.kind == PUNCTUATION else ""
 
@@ -130,7 +140,7 @@ class _Text:
     def end(self) -> int:
         """Return how many tokens there are before a semicolon at the end."""
         count = len(self.all)
-        while count and self._sign(count - 1) == ";":
+        while count and self.sign(count - 1) == ";":
             count -= 1
         return count
 
@@ -154,9 +164,9 @@ class _Text:
 def _of_change(text: str, kind: str, body: Body) -> Touched | None:
     relation = body["relation"]
     where, sources = body.get("whereClause", {}), body.get(_KINDS[kind], [])
-    if "CurrentOfExpr" in where or not _reads_only(body.get("withClause", {}), where, sources):
+    if "CurrentOfExpr" in where or not reads_only(body.get("withClause", {}), where, sources):
         return None
-    found = _Text(text)
+    found = Words(text)
     place = Locations(text).characters
     here = found.at(place(relation.get("location", 0)))
     opening = next(i for i in range(here - 1, -1, -1) if found.word(i) == _OPENING[kind])
@@ -191,11 +201,11 @@ def _of_change(text: str, kind: str, body: Body) -> Touched | None:
         spans=spans,
         parameters=found.parameters(spans),
     )
-    again = _parsed(f"{parts.ctes}\nSELECT FROM {target(parts, 's', 't')}\n{matching(parts)}")
+    again = parsed(f"{parts.ctes}\nSELECT FROM {target(parts, 's', 't')}\n{matching(parts)}")
     right = (
-        _same(again.get("withClause"), body.get("withClause"))
-        and _same(again.get("fromClause", [])[1:], sources)
-        and _same(again.get("whereClause", {}), where)
+        same(again.get("withClause"), body.get("withClause"))
+        and same(again.get("fromClause", [])[1:], sources)
+        and same(again.get("whereClause", {}), where)
         and again.keys() <= _PLAIN
     )
     return parts if right else None
@@ -264,9 +274,9 @@ _PLAIN = {"withClause", "fromClause", "whereClause", "limitOption", "op"}
 
 def _of_insert(text: str, body: Body) -> Touched | None:
     query = body.get("selectStmt", {}).get("SelectStmt")
-    if not query or not _reads_only(body.get("withClause", {}), query):
+    if not query or not reads_only(body.get("withClause", {}), query):
         return None
-    found = _Text(text)
+    found = Words(text)
     place = Locations(text).characters
     here = found.at(place(body["relation"].get("location", 0)))
     opening = next(i for i in range(here - 1, -1, -1) if found.word(i) == "insert")
@@ -308,21 +318,26 @@ def _of_insert(text: str, body: Body) -> Touched | None:
             parameters=found.parameters(spans),
         )
         try:
-            again = _parsed(f"{parts.ctes}\nSELECT FROM (\n{parts.query}\n) AS q")
+            again = parsed(f"{parts.ctes}\nSELECT FROM (\n{parts.query}\n) AS q")
         except Unreadable:
             continue
         (source,) = again.get("fromClause", [{}])
         inner = source.get("RangeSubselect", {}).get("subquery", {}).get("SelectStmt")
         if (
-            _same(inner, query)
-            and _same(again.get("withClause"), body.get("withClause"))
+            same(inner, query)
+            and same(again.get("withClause"), body.get("withClause"))
             and again.keys() <= _PLAIN
         ):
             return parts
     return None
 
 
-def _parsed(text: str) -> Body:
+def parsed(text: str) -> Body:
+    """Return the tree of a text that is put together from parts: a plain SELECT, or one that equals nothing.
+
+    Raises:
+        Unreadable: it cannot be parsed.
+    """
     again = read(text)
     if again.commands != 1 or any(e.kind is not EffectKind.SELECT for e in again.effects):
         return {"not": "a plain SELECT"}
@@ -330,7 +345,7 @@ def _parsed(text: str) -> Body:
     return body if kind == "SelectStmt" else {"not": "a SELECT"}
 
 
-def _reads_only(*nodes: Any) -> bool:
+def reads_only(*nodes: Any) -> bool:
     """Return whether nothing below ``nodes`` writes or locks rows."""
     return not any(kind in _WRITING or "lockingClause" in body for kind, body in _below(nodes))
 
@@ -354,7 +369,7 @@ def _below(nodes: Any) -> Iterator[tuple[str, Body]]:
                     stack.append(body)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Compare two trees without what says where in the text they stand."""
     stack = [(one, other)]
     while stack:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from governed_db.statement.facts import Access, EffectKind, RelationName
+from governed_db.statement.facts import DEPENDENTS, Access, EffectKind, RelationName
 from governed_db.statement.names import Handler, below
 from governed_db.statement.nodes import Body, strings
 from governed_db.statement.reading import Reading, Scope, Work
@@ -103,7 +103,9 @@ def alter_table(reading: Reading, kind: str, body: Body, scope: Scope) -> list[W
         elif subtype.endswith("RowSecurity"):
             reading.effect(EffectKind.PRIVILEGES, scope, target=target, name="ROW LEVEL SECURITY")
         elif subtype == "AT_DropColumn":
-            reading.effect(EffectKind.DROP, scope, target=target, name="COLUMN")
+            dropped = node.get("AlterTableCmd", {}).get("behavior") == "DROP_CASCADE"
+            note = DEPENDENTS if dropped else ""
+            reading.effect(EffectKind.DROP, scope, target=target, name="COLUMN", note=note)
     return below(kind, body, scope, _DIRECT)
 
 
@@ -111,7 +113,7 @@ def drop(reading: Reading, kind: str, body: Body, scope: Scope) -> list[Work]:
     """DROP: one effect for each thing."""
     object_type = body.get("removeType", "")
     name = object_words(object_type)
-    note = "with what depends on it" if body.get("behavior") == "DROP_CASCADE" else ""
+    note = DEPENDENTS if body.get("behavior") == "DROP_CASCADE" else ""
     for node in body.get("objects", ()):
         target = _named(object_type, node)
         reading.effect(EffectKind.DROP, scope, target=target, name=name, note=note)

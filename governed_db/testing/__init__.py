@@ -1,6 +1,7 @@
-"""What tests and the demo need: a PostgreSQL server of their own, without preparing one."""
+"""What tests and the demo need, without preparing it: a PostgreSQL server and an issuer of tokens."""
 
 from governed_db.testing.binaries import ServerError
+from governed_db.testing.issuer import TokenIssuer
 from governed_db.testing.server import EmbeddedPostgres
 
-__all__ = ["EmbeddedPostgres", "ServerError"]
+__all__ = ["EmbeddedPostgres", "ServerError", "TokenIssuer"]

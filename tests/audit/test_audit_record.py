@@ -119,13 +119,13 @@ def test_templates_write_json_whatever_is_missing(
 
 
 @given(st.text(), st.text(), st.text())
-def test_nothing_a_caller_says_of_itself_prevents_a_record(subject: str, purpose: str, group: str) -> None:
-    me = Identity.agent(subject + "\ud800", groups=(group,), purpose=purpose)
+def test_nothing_a_caller_says_of_itself_prevents_a_record(session: str, purpose: str, call: str) -> None:
+    me = Identity.agent("bot", session=session + "\ud800", purpose=purpose, tool_call=call)
     payload = Template(who=record.who(me), what=None, where={}).intent(None)[1]
     assert b"\n" not in payload
     who = orjson.loads(payload)["who"]
-    assert who["subject"].endswith("\\ud800")
-    assert who["groups"] == [group.encode("utf-8", "backslashreplace").decode()]
+    assert who["session"].endswith("\\ud800")
+    assert who.get("tool_call", "") == call.encode("utf-8", "backslashreplace").decode()
 
 
 def test_masked_columns_views_and_columns_read_are_named(statement: Statement) -> None:

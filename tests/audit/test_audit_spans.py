@@ -98,6 +98,7 @@ def test_a_statement_becomes_a_span_with_the_stable_conventions(
         "governed_db.policy": "p-1",
         "governed_db.shadowed": ("strict: block",),
         "governed_db.on_behalf_of": "human:anna for unknown:board",
+        "governed_db.on_behalf_of.verified": False,
         "governed_db.purpose": "answer a ticket",
         "governed_db.identity.kind": "agent",
         "governed_db.identity.verified": False,

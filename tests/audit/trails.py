@@ -13,12 +13,12 @@ from governed_db.audit import record
 from governed_db.audit.entry import ENTRY_SIZE, Entry, Kind
 from governed_db.audit.journal import Journal
 from governed_db.audit.layout import FRAME_SIZE, HEADER_SIZE, RECORD, frame, padded, unframe
-from governed_db.note import VerifierKey
 from governed_db.audit.scan import names
 from governed_db.audit.sequencer import Sequencer
 from governed_db.audit.signing import Signer
 from governed_db.audit.verdict import Report
 from governed_db.audit.verify import verify
+from governed_db.note import VerifierKey
 
 SEGMENT = 16 << 10
 Frames = list[tuple[int, int, bytes]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 from contextlib import redirect_stdout
@@ -22,6 +21,10 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(python|toml|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 JUDGING = (
+    "governed-db approvals",
+    "governed-db grants add",
+    "governed-db grants list",
+    "governed-db audit approvals",
     "governed-db audit show",
     "governed-db audit export",
     "governed-db audit report",
@@ -37,6 +40,13 @@ JUDGING = (
     "governed-db policy explain",
     "governed-db harden",
 )
+
+# Goes on until somebody ends it.
+ENDLESS = ("governed-db approvals watch",)
+
+# Written out, an id and a key look like what a reader sees; theirs are others, and so are this run's.
+REQUEST = re.compile(r"\bapr_[0-9a-f]{16}\b")
+KEYS = re.compile(r"^keys = .*$", re.MULTILINE)
 
 _LIBPQ = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
 
@@ -55,6 +65,7 @@ def test_every_block_of_the_page_runs(page: Path, shop, monkeypatch, tmp_path, c
         if key in _LIBPQ:
             monkeypatch.setenv(_LIBPQ[key], str(value))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GOVERNED_DB_APPROVER_KEY", str(tmp_path / "approver.key"))
     governed_db.configure(None)
     namespace: dict[str, object] = {"__name__": "__example__"}
     try:
@@ -63,26 +74,32 @@ def test_every_block_of_the_page_runs(page: Path, shop, monkeypatch, tmp_path, c
                 exec(compile(text, str(page), "exec"), namespace)
             elif language == "toml":
                 policy = tmp_path / "governed-db.toml"
-                policy.write_text(text)
+                policy.write_text(KEYS.sub(str(namespace.get("keys_line", r"\g<0>")), text))
                 policy.chmod(0o600)
                 namespace["policy_file"] = policy
                 governed_db.Governor.load(policy).close()
             else:
-                run_console(text)
+                run_console(text, namespace, monkeypatch)
     finally:
         governed_db.configure(None)
 
 
-def run_console(text: str) -> None:
+def run_console(text: str, namespace: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    request = namespace.get("request")
+    text = REQUEST.sub(str(getattr(request, "id", "")), text)
     for line in text.splitlines():
         command, _, file = line.removeprefix("$ ").partition(" > ")
+        if command.startswith(ENDLESS):
+            continue
         if command.startswith(JUDGING):
             out = io.StringIO()
             with redirect_stdout(out):
                 assert main(shlex.split(command)[1:]) != 1
             if command.startswith("governed-db policy test"):
                 assert " 0 do not" in out.getvalue()
+            if command.startswith("governed-db approvals key"):
+                namespace["keys_line"] = next(KEYS.finditer(out.getvalue()))[0]
             if file:
                 Path(file).write_text(out.getvalue())
         elif command.startswith("export "):
-            os.environ.update([command.removeprefix("export ").split("=", 1)])
+            monkeypatch.setenv(*command.removeprefix("export ").split("=", 1))

@@ -10,6 +10,9 @@ import pytest
 from governed_db import Governor, Identity, errors
 from governed_db.audit import reader
 from tests.flavours import Flavour, do, within
+from tests.layout import Layout
+
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
 
 AGENT = Identity.agent("copilot", on_behalf_of="u-1")
 
@@ -17,6 +20,7 @@ flavours = pytest.mark.parametrize("name", ["sync", "async"])
 modes = pytest.mark.parametrize("mode", ["autocommit", "transaction", "block", "pipeline"])
 
 SCHEMA = """
+DROP FUNCTION IF EXISTS note() CASCADE;
 DROP TABLE IF EXISTS grandchildren, children, parents, noted, notes, nodes, parts CASCADE;
 CREATE TABLE parents (id int PRIMARY KEY, label text, n int);
 CREATE TABLE children (id int PRIMARY KEY, parent int REFERENCES parents ON DELETE CASCADE);
@@ -36,11 +40,8 @@ INSERT INTO nodes SELECT n, CASE WHEN n > 1 THEN n - 1 END FROM generate_series(
 
 
 @pytest.fixture
-def db(dsn: str) -> str:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("SET client_min_messages = error")
-        conn.execute("DROP FUNCTION IF EXISTS note() CASCADE")
-        conn.execute(SCHEMA)
+def db(dsn: str, layout: Layout) -> str:
+    layout.lay(SCHEMA)
     return dsn
 
 
@@ -117,7 +118,8 @@ async def test_over_the_cap_nothing_of_the_statement_is_sent(server, db, governo
     probes = [
         e for e in journal(governor) if "governed_db_probe" in e.get("what", {}).get("text", "").lower()
     ]
-    assert [e["who"]["subject"] for e in probes] == ["governed_db"]
+    # Once against the cap, and once for the people who are asked then.
+    assert [e["who"]["subject"] for e in probes] == ["governed_db"] * 2
     assert probes[0]["who"]["on_behalf_of"][0]["subject"] == "copilot"
 
 
@@ -398,6 +400,13 @@ CREATE CONSTRAINT TRIGGER last AFTER INSERT ON later DEFERRABLE INITIALLY DEFERR
   FOR EACH ROW EXECUTE FUNCTION at_commit();
 """
 
+
+@pytest.fixture
+def spared(dsn: str, layout: Layout) -> str:
+    layout.lay(SCHEMA + SPARED)
+    return dsn
+
+
 UNSPARING = {
     "volatile": ("DELETE FROM sparing WHERE id > floor(random())", None),
     "a sequence of times": ("DELETE FROM sparing WHERE id < extract(epoch FROM clock_timestamp())", None),
@@ -416,37 +425,30 @@ UNSPARING = {
 
 @flavours
 @pytest.mark.parametrize("what", UNSPARING)
-async def test_what_no_select_can_measure_is_rolled_back_when_it_left_out_no_row(db, governor, name, what):
-    with psycopg.connect(db, autocommit=True) as owner:
-        owner.execute("SET client_min_messages = error")
-        owner.execute(SPARED)
+async def test_what_no_select_can_measure_is_rolled_back_when_it_left_out_no_row(
+    spared, governor, name, what
+):
     statement, params = UNSPARING[what]
     count = "SELECT count(*) FROM sparing WHERE n = id"
-    async with Flavour(name).connect(db, governor=governor, identity=AGENT) as conn:
+    async with Flavour(name).connect(spared, governor=governor, identity=AGENT) as conn:
         with pytest.raises(errors.ApprovalRequired, match=r"every row of|no WHERE that provably"):
             await do(conn.execute(statement, params))
         await do(conn.commit())
-    assert facts(db, count) == 10
+    assert facts(spared, count) == 10
 
 
 @flavours
-async def test_a_change_without_a_probe_that_leaves_out_a_row_runs(db, governor, name):
-    with psycopg.connect(db, autocommit=True) as owner:
-        owner.execute("SET client_min_messages = error")
-        owner.execute(SPARED)
-    async with Flavour(name).connect(db, governor=governor, identity=AGENT) as conn:
+async def test_a_change_without_a_probe_that_leaves_out_a_row_runs(spared, governor, name):
+    async with Flavour(name).connect(spared, governor=governor, identity=AGENT) as conn:
         await do(conn.execute("DELETE FROM sparing WHERE id > 1 + floor(random())"))
         await do(conn.commit())
-    assert facts(db, "SELECT count(*) FROM sparing") == 1
+    assert facts(spared, "SELECT count(*) FROM sparing") == 1
 
 
 @flavours
-async def test_what_a_trigger_writes_at_the_commit_is_asked_for_before(db, governor, name):
-    with psycopg.connect(db, autocommit=True) as owner:
-        owner.execute("SET client_min_messages = error")
-        owner.execute(SPARED)
-    async with Flavour(name).connect(db, governor=governor, identity=AGENT) as conn:
+async def test_what_a_trigger_writes_at_the_commit_is_asked_for_before(spared, governor, name):
+    async with Flavour(name).connect(spared, governor=governor, identity=AGENT) as conn:
         with pytest.raises(errors.ApprovalRequired, match="writes at the COMMIT"):
             await do(conn.execute("INSERT INTO later VALUES (1)"))
         await do(conn.commit())
-    assert facts(db, "SELECT count(*) FROM many") == 200
+    assert facts(spared, "SELECT count(*) FROM many") == 200

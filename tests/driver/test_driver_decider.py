@@ -18,6 +18,8 @@ from governed_db.policy.model import Request
 from governed_db.statement import EffectKind
 from tests.flavours import Flavour, do, within
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 AGENT = Identity.agent("copilot")
 
 flavours = pytest.mark.parametrize("name", ["sync", "async"])

@@ -18,6 +18,9 @@ from governed_db.policy.decider import Counsel
 from governed_db.policy.model import Budget
 from governed_db.spending import Spending
 from tests.flavours import Flavour, do
+from tests.layout import Layout
+
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
 
 AGENT = Identity.agent("copilot")
 
@@ -25,17 +28,17 @@ flavours = pytest.mark.parametrize("name", ["sync", "async"])
 
 
 @pytest.fixture
-def db(dsn: str) -> str:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("SET client_min_messages = error")
-        conn.execute("DROP TABLE IF EXISTS later, sooner CASCADE")
-        conn.execute("CREATE TABLE sooner (id int PRIMARY KEY, n int)")
-        conn.execute(
-            "CREATE TABLE later (id int PRIMARY KEY,"
-            " sooner int REFERENCES sooner DEFERRABLE INITIALLY DEFERRED)"
-        )
-        conn.execute("INSERT INTO sooner SELECT n, n FROM generate_series(1, 300) AS n")
-        conn.execute("INSERT INTO later SELECT n, n FROM generate_series(1, 300) AS n")
+def db(dsn: str, layout: Layout) -> str:
+    layout.lay(
+        """
+        DROP TABLE IF EXISTS later, sooner CASCADE;
+        CREATE TABLE sooner (id int PRIMARY KEY, n int);
+        CREATE TABLE later
+            (id int PRIMARY KEY, sooner int REFERENCES sooner DEFERRABLE INITIALLY DEFERRED);
+        INSERT INTO sooner SELECT n, n FROM generate_series(1, 300) AS n;
+        INSERT INTO later SELECT n, n FROM generate_series(1, 300) AS n;
+        """
+    )
     return dsn
 
 

@@ -12,6 +12,9 @@ import governed_db
 from governed_db import Governor, Identity, errors
 from governed_db.audit import reader
 from tests.flavours import Flavour, do, each, within
+from tests.layout import Layout
+
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
 
 AGENT = Identity.agent("copilot", session="s-1")
 STRANGER = Identity.agent("other")
@@ -87,9 +90,8 @@ EQUALITY = 'equality = ["EMAIL_ADDRESS"]'
 
 
 @pytest.fixture
-def shop(dsn: str) -> str:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute(SCHEMA)
+def shop(dsn: str, layout: Layout) -> str:
+    layout.lay(SCHEMA)
     return dsn
 
 

@@ -17,6 +17,8 @@ from governed_db.masking.keys import Keyring
 from governed_db.masking.model import Strategy
 from tests.flavours import Flavour, do, each, within
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 AGENT = Identity.agent("copilot")
 KEYS = Keyring({1: bytes(range(32))})
 CANARIES = ("canary", "4711")

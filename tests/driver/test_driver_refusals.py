@@ -8,7 +8,11 @@ import pytest
 from governed_db import Governor, Identity, acting_as, errors
 from governed_db.audit import reader
 from governed_db.driver import sampling
+from tests.approvers import ANNA, Person
 from tests.flavours import Flavour, do, each, within
+from tests.layout import Layout
+
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
 
 AGENT = Identity.agent("copilot", on_behalf_of="u-1")
 
@@ -26,19 +30,23 @@ BAD = {
 
 
 @pytest.fixture
-def things(dsn: str) -> str:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("DROP TABLE IF EXISTS things")
-        conn.execute("CREATE TABLE things (id int PRIMARY KEY, email text CHECK (email <> ''), label text)")
-        conn.execute(
-            "INSERT INTO things SELECT n, 'canary' || n || '@x.test', 'l' FROM generate_series(1, 500) n"
-        )
+def things(dsn: str, layout: Layout) -> str:
+    layout.lay(
+        """
+        DROP TABLE IF EXISTS things;
+        CREATE TABLE things (id int PRIMARY KEY, email text CHECK (email <> ''), label text);
+        INSERT INTO things SELECT n, 'canary' || n || '@x.test', 'l' FROM generate_series(1, 500) n;
+        """
+    )
     return dsn
+
+
+PRINCIPAL = Person("u-1")
 
 
 @pytest.fixture
 def governor(tmp_path):
-    made = Governor.preset("standard", state_dir=tmp_path)
+    made = Governor.preset("standard", state_dir=tmp_path, approvers=[ANNA.approver, PRINCIPAL.approver])
     yield made
     made.close()
 
@@ -64,6 +72,9 @@ async def send(conn, statement: str, path: str) -> None:
                 await do(conn.execute(statement))
 
 
+LOOKS = ("BEGIN", "SET LOCAL ", "SAVEPOINT ", "EXPLAIN ", "SELECT pg_catalog.count(*)", "RELEASE", "ROLLBACK")
+
+
 @flavours
 @pytest.mark.parametrize(
     "statement", ["DROP TABLE things", "DELETE FROM things", "SELECT pg_ls_dir('.')", "BEGIN"]
@@ -80,7 +91,11 @@ async def test_a_refusal_by_text_leaves_no_trace_in_the_servers_log(
         assert refused.value.rule
         assert refused.value.remedy
         assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-        assert server.statements()[before:] == []
+        sent = server.statements()[before:]
+        if isinstance(refused.value, errors.ApprovalRequired):
+            # What people are asked about is planned and counted; nothing of it is run.
+            sent = [text for text in sent if not text.startswith(LOOKS)]
+        assert sent == []
         assert (await do((await do(conn.execute("SELECT 1"))).fetchone())) == (1,)
         await do(conn.rollback())
     refusals = [e for e in journal(governor) if e["kind"] in ("refusal", "attempt")]
@@ -175,8 +190,8 @@ async def test_a_write_over_the_cap_is_rolled_back_and_waits_for_approval(
         with psycopg.connect(things) as other:
             assert other.execute("SELECT count(*) FROM things WHERE label = 'new'").fetchone() == (0,)
         with pytest.raises(errors.GovernanceError, match="requester"):
-            governor.approvals.approve(waiting.value.request.id, by=Identity.human("u-1"))
-        governor.approvals.approve(waiting.value.request.id, by=Identity.human("anna"))
+            governor.approvals.approve(waiting.value.request.id, key=PRINCIPAL.key)
+        governor.approvals.approve(waiting.value.request.id, key=ANNA.key)
         with pytest.raises(errors.ApprovalRequired):  # other values are another statement
             await do(conn.execute(update, ("other", 102)))
         assert (await run()).rowcount == 101

@@ -15,6 +15,8 @@ from governed_db.audit import reader
 from governed_db.cli import main
 from tests.flavours import Flavour, do, each, within
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 MARK = "[EMAIL_ADDRESS]"
 SQL = "SELECT id, email || '!' FROM customers WHERE email <> %s AND id <= %s ORDER BY id"
 ROWS = [(1, MARK + "!"), (2, MARK + "!")]

@@ -14,6 +14,9 @@ from governed_db.audit import reader
 from governed_db.policy.model import Budget
 from governed_db.spending import Spending
 from tests.flavours import Flavour, do, each, within
+from tests.layout import Layout
+
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
 
 AGENT = Identity.agent("copilot", session="s-1")
 flavours = pytest.mark.parametrize("name", ["sync", "async"])
@@ -25,11 +28,14 @@ PATHS = [
 
 
 @pytest.fixture
-def things(dsn: str) -> str:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("DROP TABLE IF EXISTS things")
-        conn.execute("CREATE TABLE things (id int PRIMARY KEY)")
-        conn.execute("INSERT INTO things SELECT generate_series(1, 100)")
+def things(dsn: str, layout: Layout) -> str:
+    layout.lay(
+        """
+        DROP TABLE IF EXISTS things;
+        CREATE TABLE things (id int PRIMARY KEY);
+        INSERT INTO things SELECT generate_series(1, 100);
+        """
+    )
     return dsn
 
 

@@ -16,6 +16,9 @@ from governed_db.audit import reader
 from governed_db.driver import sampling
 from governed_db.masking.sampled import Verdict
 from tests.flavours import Flavour, do, within
+from tests.layout import Layout
+
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
 
 AGENT = Identity.agent("bot")
 SHOP = Identity.service("shop")
@@ -56,8 +59,8 @@ def _role(server: Any) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def schema(dsn: str) -> None:
-    admin(dsn, _SCHEMA)
+def schema(layout: Layout) -> None:
+    layout.lay(_SCHEMA)
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -215,7 +218,8 @@ async def test_an_empty_table_is_looked_at_again(dsn, governor, flavour):
         assert await rows(conn, "SELECT c1 FROM empty") == [("[EMAIL_ADDRESS]",)]
 
 
-async def test_how_soon_is_for_the_policy_to_say(dsn, server, tmp_path, flavour):
+async def test_how_soon_is_for_the_policy_to_say(dsn, server, tmp_path, flavour, layout):
+    layout.make(_SCHEMA)
     slow = made(tmp_path, "sample_again = 3600")
     async with agent(flavour, dsn, slow) as conn:
         before = len(sent(server, dsn))

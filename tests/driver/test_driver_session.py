@@ -15,6 +15,9 @@ import governed_db
 from governed_db import Governor, Identity, acting_as, errors
 from governed_db.audit import reader
 from tests.flavours import Flavour, do, within
+from tests.layout import Layout
+
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
 
 AGENT = Identity.agent("bot")
 SHOP = Identity.service("shop")
@@ -37,14 +40,17 @@ _SCHEMA = f"""
 
 
 @pytest.fixture(autouse=True)
-def schema(dsn: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute(_SCHEMA)
+def schema(layout: Layout) -> None:
+    layout.lay(_SCHEMA)
 
 
 def _governor(folder: Path, max_age: float, more: str = "") -> Governor:
     policy = folder / "policy.toml"
-    policy.write_text(f'extends = "standard"\nservices = ["shop"]\n[catalog]\nmax_age = {max_age}\n{more}')
+    # Where callers are announced by settings, a function that sets what it is told the name of is refused.
+    told = '[callers]\nannounce = ["application_name"]\n'
+    policy.write_text(
+        f'extends = "standard"\nservices = ["shop"]\n{told}[catalog]\nmax_age = {max_age}\n{more}'
+    )
     policy.chmod(0o600)
     return Governor.load(policy, state_dir=folder)
 

@@ -17,6 +17,8 @@ from governed_db import Governor, Identity, acting_as
 from governed_db.errors import GovernanceError, MaskedColumnRefused, StatementBlocked
 from tests.flavours import Flavour, do, each, within
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 AGENT = Identity.agent("bot")
 OTHER = Identity.agent("another")
 SHOP = Identity.service("shop")

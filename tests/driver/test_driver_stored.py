@@ -10,6 +10,8 @@ import pytest
 from governed_db import Governor, Identity, MaskedColumnRefused
 from tests.flavours import Flavour, do
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 AGENT = Identity.agent("copilot")
 flavours = pytest.mark.parametrize("name", ["sync", "async"])
 SECRET = "eve@example.org"

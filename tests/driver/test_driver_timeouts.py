@@ -10,6 +10,8 @@ from governed_db.driver.timeouts import Timeouts, commands, guarding
 from governed_db.policy.model import UNLIMITED, Budget
 from tests.flavours import Flavour, do, within
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 AGENT = Identity.agent("copilot")
 SERVICE = Identity.service("billing")
 

@@ -11,6 +11,8 @@ from governed_db.driver.estimate import read_plan
 from governed_db.policy.model import Estimate
 from tests.flavours import Flavour, do, each, within
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 AGENT = Identity.agent("copilot")
 HUMAN = Identity.human("u-1")
 

@@ -14,6 +14,8 @@ from governed_db.testing import EmbeddedPostgres
 from tests.flavours import Flavour
 from tests.policy.trails import AGENT, policy, run, simulated
 
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
+
 SCHEMA = """
     CREATE SCHEMA hr;
     CREATE SCHEMA elsewhere;

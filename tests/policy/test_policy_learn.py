@@ -20,6 +20,7 @@ from governed_db.policy.model import Verdict
 from governed_db.policy.needs import Caller, Need, Needs, Seen
 from governed_db.policy.propose import CAUTION, propose, round_up
 from governed_db.statement.facts import EffectKind, RelationName
+from tests.approvers import BEN
 from tests.flavours import Flavour
 from tests.policy.trails import (
     AGENT,
@@ -32,6 +33,8 @@ from tests.policy.trails import (
     shelf,
     simulated,
 )
+
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
 
 SCHEMA = """
     CREATE TABLE customers (id int PRIMARY KEY, email text, country text);
@@ -204,10 +207,10 @@ async def test_harmless_reads_carry_no_mark(database, tmp_path):
 
 
 async def test_what_ran_by_approval_is_proposed_to_need_it_again(database, tmp_path):
-    governor = Governor(policy(""), state_dir=tmp_path)
+    governor = Governor(policy(""), state_dir=tmp_path, approvers=[BEN.approver])
     await run(database, governor, AGENT, ["DELETE FROM items"], Flavour("sync"))
     (request,) = governor.approvals.pending()
-    governor.approvals.approve(request.id, by=HUMAN)
+    governor.approvals.approve(request.id, key=BEN.key)
     await run(database, governor, AGENT, ["DELETE FROM items", *READS], Flavour("sync"))
     governor.close()
     proposal = learn(lambda: entries(tmp_path), shelf(tmp_path), base=policy(""))

@@ -290,3 +290,23 @@ def test_a_file_that_cannot_be_read_is_a_policy_error(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
     path.write_text("extends = 'readonly'")
     assert load(path).version == preset("readonly").version
+
+
+def test_callers_are_announced_as_the_file_says(tmp_path):
+    def callers(text: str, preset: str = "standard"):
+        path = tmp_path / "policy.toml"
+        path.write_text(f'extends = "{preset}"\n[callers]\n{text}')
+        return load(path).settings.callers
+
+    assert callers("").announce == {"settings", "application_name"}
+    assert callers("").announce_in == "session"
+    assert callers("announce = []").announce == set()
+    assert callers('announce = ["comment"]\nannounce_in = "transaction"').announce_in == "transaction"
+    for text, said in (
+        ('announce = "settings"', "an array of words"),
+        ('announce = ["setting"]', "unknown word 'setting' for 'announce'"),
+        ('announce_in = "pool"', "unknown word 'pool' for 'announce_in'"),
+        ("announces = []", "announces"),
+    ):
+        with pytest.raises(PolicyError, match=said):
+            callers(text)

@@ -14,6 +14,7 @@ from governed_db.audit import reader
 from governed_db.policy import Policy, load_bytes, preset
 from governed_db.policy.model import Verdict
 from governed_db.policy.recorded import NotReplayable, facts
+from tests.approvers import BEN
 from tests.flavours import Flavour
 from tests.policy.trails import (
     AGENT,
@@ -29,6 +30,8 @@ from tests.policy.trails import (
     shelf,
     simulated,
 )
+
+pytestmark = pytest.mark.usefixtures("catalogs_shared")
 
 ALLOW, ASK, BLOCK = Verdict.ALLOW, Verdict.NEEDS_APPROVAL, Verdict.BLOCK
 PLAIN = [
@@ -216,10 +219,10 @@ async def test_a_time_window_is_held_against_the_time_of_the_record(database, tm
 
 
 async def test_what_people_agreed_to_stays_a_question(database, tmp_path):
-    governor = Governor(policy(""), state_dir=tmp_path)
+    governor = Governor(policy(""), state_dir=tmp_path, approvers=[BEN.approver])
     await run(database, governor, AGENT, ["DELETE FROM small"], Flavour("sync"))
     (request,) = governor.approvals.pending()
-    governor.approvals.approve(request.id, by=HUMAN)
+    governor.approvals.approve(request.id, key=BEN.key)
     await run(database, governor, AGENT, ["DELETE FROM small"], Flavour("sync"))
     governor.close()
     assert simulated(tmp_path, policy("")).same
