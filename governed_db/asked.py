@@ -67,6 +67,7 @@ def question(call: Call, caller: Identity, known: Known, decision: Decision, sea
         policy=decision.policy,
         approvers=decision.approvers,
         needed=decision.approvals_needed,
+        beside=any(each.writes and each.beside for each in parts),
         binds=decision.binds,
         valid_seconds=settings.valid_seconds,
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from attrs import evolve
 
-from governed_db import config, masking, pipeline
+from governed_db import checking, config, masking
 from governed_db import policy as policies
 from governed_db import statement as statements
 from governed_db.approval import notifier
@@ -31,14 +31,13 @@ from governed_db.audit.trail import Trail
 from governed_db.catalog import Bound, Catalog, Session, Source
 from governed_db.catalog.bind import bind
 from governed_db.driver import pauses
-from governed_db.driver.convert import convert
 from governed_db.driver.pauses import Pause
 from governed_db.errors import GovernanceError, PolicyError, TokenRefused
 from governed_db.grants.clearing import without
 from governed_db.grants.model import Granted
 from governed_db.grants.office import Office
 from governed_db.grants.register import Register
-from governed_db.identity import NOBODY, Identity, Verified, Verifier, acting, standing
+from governed_db.identity import NOBODY, Identity, Verified, Verifier
 from governed_db.locks import lock
 from governed_db.masking import reviewed
 from governed_db.masking.keys import Keyring, KeySource, find
@@ -49,8 +48,6 @@ from governed_db.masking.sampled import Samples
 from governed_db.policy import Decider, Decision, Policy, Request
 from governed_db.policy.decider import TIMEOUT, Counsel
 from governed_db.policy.demands import Unmet, unmet
-from governed_db.policy.forging import forges
-from governed_db.run import Call, Known
 from governed_db.spending import Spending
 from governed_db.statement import Limits, Statement, Unreadable
 
@@ -92,7 +89,8 @@ class Governor:
 
     Raises:
         PolicyError: the keys cannot be used, or a strategy of the policy needs one and there is none.
-        TypeError, ValueError: ``decider`` cannot decide, or its time limit is none.
+        TypeError, ValueError: ``decider`` cannot decide, or its time limit is none; two of ``approvers`` have
+            the same key.
     """
 
     def __init__(
@@ -194,7 +192,7 @@ class Governor:
         self._momentary = policy.momentary
         self.max_age = settings.catalog.max_age
         self.default_identity = settings.identity or NOBODY
-        self._limits = limits
+        self.limits = limits
         self._sensitive.clear()
         self._cleared.clear()
         self._told: set[str] = set()
@@ -246,7 +244,7 @@ class Governor:
         known = self._read.get(text)
         if known is None:
             try:
-                known = statements.read(seat.decode(text), self._limits)
+                known = statements.read(seat.decode(text), self.limits)
             except Unreadable as unreadable:
                 if unreadable.rule.startswith(("statement.encoding", "statement.standard")):
                     raise  # true of this connection, not of the text
@@ -374,7 +372,7 @@ class Governor:
         """Return the plan of ``bound``, and what is sent instead where it runs over redacted values."""
         terms = self.policy.terms(caller)
         sensitive = self.sensitive_to(catalog, granted)
-        return redact(bound, made, catalog, session, sensitive, terms, self._limits)
+        return redact(bound, made, catalog, session, sensitive, terms, self.limits)
 
     # -- catalogs, shared by the connections to one database
 
@@ -412,16 +410,16 @@ class Governor:
         if connection is None:
             if self.register.stale():
                 self.approvals.look()
-            known = self._check_text(sql, params, identity)
+            known = checking.by_text(self, sql, params, identity)
             if isinstance(known, Decision) or self.counsel is None or not self.enforce:
-                return known if isinstance(known, Decision) else self._check_known(known)
+                return known if isinstance(known, Decision) else checking.decided(self, known)
             try:
                 next(self.consult(known.request, blocking=True))
             except StopIteration as stop:
-                return self._check_known(known, stop.value)
+                return checking.decided(self, known, stop.value)
             raise AssertionError("a blocking consultation does not yield")
         with connection.lock:
-            return connection.wait(self._check_gen(sql, params, identity, connection))
+            return connection.wait(checking.on_connection(self, sql, params, identity, connection))
 
     async def acheck(
         self,
@@ -436,66 +434,13 @@ class Governor:
         if connection is None:
             if self.register.stale():
                 await asyncio.to_thread(self.approvals.look)
-            known = self._check_text(sql, params, identity)
+            known = checking.by_text(self, sql, params, identity)
             if isinstance(known, Decision) or self.counsel is None or not self.enforce:
-                return known if isinstance(known, Decision) else self._check_known(known)
+                return known if isinstance(known, Decision) else checking.decided(self, known)
             asked = self.consult(known.request, blocking=False)
-            return self._check_known(known, await pauses.wait(_never, asked))
+            return checking.decided(self, known, await pauses.wait(checking.without_waiting, asked))
         async with connection.lock:
-            return await connection.wait(self._check_gen(sql, params, identity, connection))
-
-    def _check_gen(
-        self,
-        sql: Query,
-        params: Params | None,
-        identity: Identity | None,
-        connection: Connection[Any] | AsyncConnection[Any],
-    ) -> PQGen[Decision]:
-        seat = connection._seat
-        if seat.governor is not self:
-            raise ValueError("the connection belongs to another governor, whose policy would answer")
-        text, types, values, formats = convert(sql, params, connection)
-        call = Call(text, types, values, copies=True, formats=formats)
-        caller = identity or seat.caller()
-        if missing := self.missing(caller):
-            return _unreadable(call.text, missing, self.policy.version)
-        try:
-            if self.register.stale():
-                yield from seat.elsewhere(self.approvals.look)
-            known = yield from pipeline.what(call, caller, seat)
-        except GovernanceError as error:
-            if error.decision is not None:
-                return error.decision
-            return _unreadable(call.text, error, self.policy.version)
-        if not self.enforce:
-            return pipeline.may(call, known, self)
-        decision = yield from pipeline.judged(call, known, seat)
-        if known.due and decision.verdict is policies.Verdict.ALLOW:
-            try:
-                known = yield from seat.look(call, known, caller)
-            except GovernanceError as error:
-                return _unreadable(call.text, error, self.policy.version)
-            decision = pipeline.held(call, known, decision)
-        return pipeline.cleared(decision, known)
-
-    def _check_text(self, sql: Query, params: Params | None, identity: Identity | None) -> Known | Decision:
-        call = Call(*convert(sql, params)[:3], copies=True)
-        caller = identity or acting() or self.default_identity
-        if missing := self.missing(caller):
-            return _unreadable(call.text, missing, self.policy.version)
-        try:
-            statement = statements.read(call.text.decode(), self._limits)
-        except (Unreadable, UnicodeDecodeError) as error:
-            return _unreadable(call.text, error, self.policy.version)
-        return Known(
-            statement=statement,
-            bound=None,
-            plan=masking.OPEN,
-            request=Request(
-                statement=statement, identity=standing(caller), grants=self.register.of(caller, "")
-            ),
-            forged=forges(statement, None) if "settings" in self.announces else "",
-        )
+            return await connection.wait(checking.on_connection(self, sql, params, identity, connection))
 
     def missing(self, caller: Identity) -> Unmet | None:
         """Return what the policy demands to know of ``caller`` and does not; ``None``: nothing."""
@@ -503,10 +448,6 @@ class Governor:
         if not self.enforce:
             return None
         return unmet(caller, settings.callers, settings.services, self.withdrawn)
-
-    def _check_known(self, known: Known, decision: Decision | None = None) -> Decision:
-        call = Call(known.statement.text.encode(), copies=True)
-        return pipeline.may(call, known, self) if decision is None else pipeline.held(call, known, decision)
 
     def identify(self, token: str | bytes, **call: str | None) -> Identity:
         """Return the caller that a token of one of the policy's issuers names, verified.
@@ -592,15 +533,6 @@ class Governor:
         }
 
 
-async def _never(gen: PQGen[Any]) -> Any:
-    """Consume a generator that has no connection to wait for."""
-    try:
-        next(gen)
-    except StopIteration as stop:
-        return stop.value
-    raise AssertionError("there is no connection to wait for")
-
-
 def _must_be_identity(identity: object) -> None:
     if identity is not None and not isinstance(identity, Identity):
         raise TypeError(f"identity takes an Identity, got {type(identity).__name__}")
@@ -609,18 +541,6 @@ def _must_be_identity(identity: object) -> None:
 def _database(seat: Seat) -> tuple[object, ...]:
     pgconn = seat.pgconn
     return (pgconn.host, pgconn.hostaddr, pgconn.port, pgconn.db)
-
-
-def _unreadable(text: bytes, error: BaseException | Unmet, version: str) -> Decision:
-    rule = getattr(error, "rule", "statement.encoding")
-    return Decision(
-        verdict=policies.Verdict.BLOCK,
-        rule=rule,
-        reason=getattr(error, "reason", str(error)),
-        remedy=getattr(error, "remedy", "send text in the client encoding"),
-        statement=statements.unread(text),
-        policy=version,
-    )
 
 
 _default: Governor | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from psycopg.abc import PQGen
 
-from governed_db import pipeline, refusals
+from governed_db import agreed, refusals
 from governed_db.approval.effect import Effect
 from governed_db.asked import question
 from governed_db.driver.reckoning import Reckoning, counted, effect_of
@@ -157,10 +157,10 @@ def _asked(
         else run.approval.question
     )
     decision = _decided(run, found, remedy)
-    request = yield from pipeline.filed(whole, run.identity, run.known, decision, asking, seat, reckoned)
-    return ApprovalRequired(
-        refusals.sentence(decision, request), decision=decision, request=request.for_requester()
-    )
+    request = yield from agreed.filed(whole, run.identity, run.known, decision, asking, seat, reckoned)
+    named = seat.governor.approvals.settings.people.named_any
+    why = refusals.sentence(decision, request, named=named)
+    return ApprovalRequired(why, decision=decision, request=request.for_requester())
 
 
 def _record(run: Run, whole: Call, decision: Decision, seat: Seat, error: GovernanceError) -> None:

@@ -4,12 +4,12 @@ Every path by which a caller can send SQL leads through :func:`clear`, and nothi
 :class:`~governed_db.run.Run` it returns::
 
     WHO    seat.caller()          the identity in force: acting_as, else the connection's, else the default
-           admitted()             what the policy demands to know of it
+           admitted()             what the policy demands to know of it          (admission.py)
            within_rate()          what its budget leaves of this minute
     WHAT   what()                 facts from PostgreSQL's grammar, then from this database's catalog
     MAY    judged()               the policy's decision or the decider's, with the planner's estimate where
                                   a rule asks for it; the budget's and the mask plan's refusals
-    AGREED agreed()               people, where the decision asks for them
+    AGREED agreed()               people, where the decision asks for them        (agreed.py)
     WHAT   looked()               values, sampled once, of columns that names left undecided
     NOTED  trail.intent()         on record BEFORE it is sent
     RUN    the driver             psycopg sends it; ``Run.guard`` says within which bounds
@@ -23,54 +23,41 @@ nothing else, and sync and async connections drive the same ones.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from functools import lru_cache, partial
-from math import ceil
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 from psycopg import AsyncConnection
 from psycopg.abc import PQGen
 
 from governed_db import refusals
-from governed_db.approval.desk import Standing
-from governed_db.approval.request import ApprovalRequest, Question
-from governed_db.asked import question
+from governed_db.admission import admitted, charge, within_rate, within_rows
+from governed_db.agreed import Moved, agreed
+from governed_db.approval.request import ApprovalRequest
 from governed_db.errors import (
-    ApprovalDenied,
-    ApprovalRequired,
-    ApprovalsUnavailable,
     GovernanceError,
-    IdentityRequired,
-    MaskedColumnRefused,
     OperationalError,
     QueryCanceled,
-    StatementBlocked,
 )
 from governed_db.identity.model import Identity, standing
 from governed_db.masking.given import Refused, each, settle
 from governed_db.masking.model import OPEN
 from governed_db.masking.redact import copies
 from governed_db.masking.sampled import UNSEEN
-from governed_db.policy.demands import Unmet, over, unmet
-from governed_db.policy.model import Budget, Decision, Estimate, Request, Verdict
+from governed_db.policy.demands import unmet
+from governed_db.policy.model import Decision, Estimate, Request, Verdict
+from governed_db.refusing import refuse, refused, unread
 from governed_db.run import NO_CAP, Call, Known, Run, Sending, only_reads
 from governed_db.statement import EffectKind, Unreadable
-from governed_db.statement.describing import Undescribed
 
 if TYPE_CHECKING:
-    from governed_db.driver.reckoning import Reckoning
     from governed_db.driver.seat import Seat
     from governed_db.governor import Governor
     from governed_db.spending import Spending
 
 COPIES = frozenset({EffectKind.COPY_TO, EffectKind.COPY_FROM})
 """Effects by which rows travel beside the result."""
-
-
-REQUEST_FIELDS = ("rows", "rows_more", "ceiling", "cost", "effect")
-"""What a reckoning says, and a request carries."""
 
 
 def clear(call: Call, seat: Seat) -> PQGen[Run]:
@@ -91,7 +78,7 @@ def clear(call: Call, seat: Seat) -> PQGen[Run]:
     while True:
         try:
             return (yield from _cleared(call, caller, seat))
-        except _Moved:
+        except Moved:
             continue
 
 
@@ -132,7 +119,7 @@ def clear_all(
     while True:
         try:
             return (yield from _cleared_all(calls, caller, order, seat))
-        except _Moved:
+        except Moved:
             continue
 
 
@@ -198,12 +185,8 @@ def looked(call: Call, caller: Identity, known: Known, decision: Decision, seat:
     # Its rows are settled: by the cap before, or by people, who can have agreed to fewer than a proof allows.
     after = held(call, known, decision.replace(row_cap=None))
     if after.verdict is not Verdict.ALLOW:
-        _refuse(call, caller, known, after, seat, None)
+        refuse(call, caller, known, after, seat, None)
     return known
-
-
-class _Moved(Exception):  # noqa: N818 - nothing has failed
-    """Names may mean something else than they did when the call was judged: it is judged anew."""
 
 
 _SEVERITY = {Verdict.ALLOW: 0, Verdict.NEEDS_APPROVAL: 1, Verdict.BLOCK: 2}
@@ -220,11 +203,11 @@ def _run(
 ) -> Run:
     if known.cleared:
         decision = cleared(decision, known)
-    charge = None
+    counting = None
     if decision.budget.rows_written_per_minute is not None:
-        charge = partial(_charge, caller, spending)
+        counting = partial(charge, caller, spending)
     return Run(
-        charge=charge,
+        charge=counting,
         call=call,
         identity=caller,
         statement=known.statement,
@@ -300,7 +283,7 @@ def sending(run: Run, call: Call, seat: Seat) -> Sending | None:
         return rewritten
     made = settle(_planned(call, known), run.plan.given, seat.governor.keys, seat.pgconn._encoding)
     if isinstance(made, Refused):
-        _refuse(call, run.identity, known, refusals.let_in(decision, made), seat, None)
+        refuse(call, run.identity, known, refusals.let_in(decision, made), seat, None)
     return made or rewritten
 
 
@@ -319,7 +302,7 @@ def what(call: Call, caller: Identity, seat: Seat) -> PQGen[Known]:
         statement = seat.governor.read(call.text, seat)
         known = yield from seat.bind(statement, caller)
     except Unreadable as unreadable:
-        raise _unread(call, caller, seat, unreadable) from None
+        raise unread(call, caller, seat, unreadable) from None
     except (GovernanceError, QueryCanceled, OperationalError):
         raise
     except Exception as error:
@@ -329,75 +312,9 @@ def what(call: Call, caller: Identity, seat: Seat) -> PQGen[Known]:
             f"the statement could not be analysed ({type(error).__name__})",
             "write it more simply, and report the statement as a defect of governed_db",
         )
-        raise _unread(call, caller, seat, failed) from error
+        raise unread(call, caller, seat, failed) from error
     seat.keep(call, caller, known)
     return known
-
-
-def admitted(call: Call, caller: Identity, seat: Seat) -> None:
-    """See whether as much is known of the caller as the policy demands, and still holds.
-
-    Raises:
-        IdentityRequired: it is not; the refusal is on record.
-    """
-    governor = seat.governor
-    settings = governor.policy.settings
-    missing = unmet(caller, settings.callers, settings.services, governor.withdrawn)
-    if missing is not None:
-        _unknown(call, caller, seat, missing)
-
-
-def unexpired(call: Call, caller: Identity, seat: Seat) -> None:
-    """See whether what an issuer said of the caller still holds, where no new statement says who asks.
-
-    Raises:
-        IdentityRequired: it does not; the refusal is on record.
-    """
-    governor = seat.governor
-    ended = over(caller, governor.policy.settings.callers, governor.withdrawn) if governor.enforce else None
-    if ended is not None:
-        _unknown(call, caller, seat, ended)
-
-
-def _unknown(call: Call, caller: Identity, seat: Seat, missing: Unmet) -> NoReturn:
-    refusal = Unreadable(missing.rule, f"{missing.reason[:1].upper()}{missing.reason[1:]}", missing.remedy)
-    seat.governor.trail.attempt(call, caller, seat, refusal)
-    raise IdentityRequired(
-        f"{refusal.reason} [rule {refusal.rule}]. {refusal.remedy[:1].upper()}{refusal.remedy[1:]}."
-        " Trying the same again will not help.",
-        rule=refusal.rule,
-        remedy=refusal.remedy,
-    )
-
-
-def within_rate(call: Call, caller: Identity, seat: Seat) -> None:
-    """Count one statement of ``caller``.
-
-    Raises:
-        StatementBlocked: it has sent as many in this minute as its budget allows. Retryable.
-    """
-    governor = seat.governor
-    budget = governor.policy.budget(caller)
-    if budget.statements_per_minute is None:
-        return
-    seconds = governor.spending.attempt(caller, _statements_of(budget), time.monotonic())
-    if seconds is None:
-        return
-    rule = budget.rule("statements_per_minute")
-    reason = f"this caller may send {budget.statements_per_minute} statements in a minute, and has"
-    remedy = f"try again in {ceil(seconds)} seconds"
-    raise refused(call, caller, seat, rule, reason, remedy, retryable=True)
-
-
-@lru_cache(maxsize=1024)
-def _statements_of(budget: Budget) -> Budget:
-    # What a caller has written keeps it from writing, and not from reading.
-    return evolve(budget, rows_written_per_minute=None)
-
-
-@lru_cache(maxsize=1024)
-def _rows_of(budget: Budget) -> Budget:
-    return evolve(budget, statements_per_minute=None)
 
 
 def may(call: Call, known: Known, governor: Governor) -> Decision:
@@ -436,7 +353,7 @@ def judged(call: Call, known: Known, seat: Seat) -> PQGen[Decision]:
         else:
             decision = refusals.unestimated(decision, estimate.because)
     if decision.budget.rows_written_per_minute is not None and known.statement.writes:
-        decision = _within_rows(known, decision, governor)
+        decision = within_rows(known, decision, governor)
     return held(call, known, decision)
 
 
@@ -469,141 +386,6 @@ def held(call: Call, known: Known, decision: Decision) -> Decision:
     return decision
 
 
-def _within_rows(known: Known, decision: Decision, governor: Governor) -> Decision:
-    """Cap a write by the rows its caller may still write in this minute."""
-    caller, budget, now = known.request.identity, decision.budget, time.monotonic()
-    left = governor.spending.may_write(caller, budget, now)
-    if left is None or decision.verdict is Verdict.BLOCK:
-        return decision
-    if left <= 0:
-        seconds = governor.spending.attempt(caller, _rows_of(budget), now)
-        return refusals.written(decision, ceil(seconds or 1.0))
-    if decision.row_cap is not None and decision.row_cap <= left:
-        return decision
-    # What is over this cap is over the budget, and the refusal has to name it.
-    rule = budget.rule("rows_written_per_minute")
-    return decision.replace(row_cap=left, rule=rule if decision.verdict is Verdict.ALLOW else decision.rule)
-
-
-def _charge(caller: Identity, spending: Spending, rows: int) -> None:
-    spending.wrote(caller, rows, time.monotonic())
-
-
-def agreed(
-    call: Call, caller: Identity, known: Known, decision: Decision, seat: Seat
-) -> PQGen[tuple[Decision, ApprovalRequest | None]]:
-    """Return the decision that an approval turned into an allow, with the approval, or refuse.
-
-    Raises:
-        StatementBlocked, MaskedColumnRefused: the policy says no; people are not asked.
-        ApprovalRequired: people have not answered yet.
-        ApprovalDenied: they said no.
-        ApprovalsUnavailable: nobody can be asked now.
-    """
-    desk = seat.governor.approvals
-    if decision.verdict is Verdict.BLOCK:
-        _refuse(call, caller, known, decision, seat, None)
-    if decision.verdict is Verdict.ALLOW:
-        # Under a row cap it runs without anybody's word; only what somebody has asked about is looked up.
-        if desk.stale():
-            yield from seat.elsewhere(desk.look)
-        if not desk.view.open:
-            return decision, None
-    yield from seat.define(call.parts or (known,))
-    asking = question(call, caller, known, decision, seat)
-    if decision.verdict is Verdict.ALLOW and asking.digest not in desk.view.open:
-        return decision, None
-    try:
-        standing = yield from seat.elsewhere(partial(desk.standing, asking))
-        if standing is not None and standing.agreed:
-            if (yield from _taken(standing, seat)):
-                return agreed_to(decision, standing), standing.request
-            standing = None  # somebody else has taken it: this call needs an approval of its own
-        if standing is not None and standing.denied is not None:
-            raise _denied(call, caller, known, decision, seat, standing)
-        if decision.verdict is Verdict.ALLOW:
-            return decision, None
-        if standing is None:
-            request = yield from filed(call, caller, known, decision, asking, seat)
-        else:
-            request = standing.request
-    except ApprovalsUnavailable as error:
-        seat.governor.trail.refusal(call, caller, known, decision, seat, type(error).__name__)
-        raise
-    _refuse(call, caller, known, decision, seat, request)
-
-
-def _taken(standing: Standing, seat: Seat) -> PQGen[bool]:
-    """Take what was agreed to; return whether it is this call's.
-
-    Raises:
-        _Moved: what the call was judged by is not what there is now.
-    """
-    if not (yield from seat.is_still()):
-        raise _Moved
-    return (yield from seat.elsewhere(partial(seat.governor.approvals.claim, standing, by=seat.id)))
-
-
-def agreed_to(decision: Decision, standing: Standing) -> Decision:
-    """Return ``decision`` as people have made it: allowed, up to the rows that they were told of."""
-    people = " and ".join(str(person.identity) for person in standing.granted)
-    return decision.replace(
-        verdict=Verdict.ALLOW,
-        reason=f"approved by {people} ({standing.request.id})",
-        row_cap=standing.request.ceiling,
-        restricts=False,
-        remedy="",
-    )
-
-
-def _denied(
-    call: Call, caller: Identity, known: Known, decision: Decision, seat: Seat, standing: Standing
-) -> ApprovalDenied:
-    assert standing.denied is not None
-    request = standing.request
-    seat.governor.trail.refusal(
-        call, caller, known, decision, seat, ApprovalDenied.__name__, approval=request.id
-    )
-    because = f": {standing.because}" if standing.because else ""
-    return ApprovalDenied(
-        f"{standing.denied.identity} denied {request.id}{because}",
-        decision=decision.replace(retryable=False, remedy="ask whoever denied it, or do without it"),
-    )
-
-
-def filed(
-    call: Call,
-    caller: Identity,
-    known: Known,
-    decision: Decision,
-    asking: Question,
-    seat: Seat,
-    reckoned: Reckoning | None = None,
-) -> PQGen[ApprovalRequest]:
-    """Ask people about ``call``: count what it would touch, unless it is ``reckoned``, and file the request.
-
-    Raises:
-        StatementBlocked: nobody whom the policy names could ever answer it.
-        ApprovalsUnavailable: the store cannot be asked.
-    """
-    desk = seat.governor.approvals
-    nobody = desk.settings.people.nobody(asking.approvers, asking.needed, caller)
-    if nobody:
-        _refuse(call, caller, known, refusals.nobody(decision, nobody), seat, None)
-    if reckoned is None:
-        try:
-            reckoned = yield from seat.reckon(call, known, decision)
-        except Undescribed as why:
-            _refuse(call, caller, known, refusals.undescribed(decision, why), seat, None)
-    details = {field: getattr(reckoned, field) for field in REQUEST_FIELDS}
-    try:
-        return (yield from seat.elsewhere(partial(desk.file, asking, caller, **details)))
-    except GovernanceError as error:
-        if error.rule != "approval.many":
-            raise
-        _refuse(call, caller, known, refusals.many(decision, error), seat, None)
-
-
 def guard(
     call: Call, known: Known, decision: Decision, approval: ApprovalRequest | None = None
 ) -> int | None:
@@ -622,58 +404,3 @@ def guard(
 
 def _copies_in(known: Known) -> bool:
     return any(effect.kind is EffectKind.COPY_FROM for effect in known.statement.effects)
-
-
-def refused(
-    call: Call,
-    caller: Identity,
-    seat: Seat,
-    rule: str,
-    reason: str,
-    remedy: str,
-    *,
-    retryable: bool = False,
-) -> StatementBlocked:
-    """Put a refusal that no decision is behind on record, and return the error to raise."""
-    unreadable = Unreadable(rule, f"{reason[:1].upper()}{reason[1:]}", remedy, retryable=retryable)
-    return _unread(call, caller, seat, unreadable)
-
-
-def _unread(call: Call, caller: Identity, seat: Seat, unreadable: Unreadable) -> StatementBlocked:
-    seat.governor.trail.attempt(call, caller, seat, unreadable)
-    remedy = unreadable.remedy[:1].upper() + unreadable.remedy[1:]
-    again = "" if unreadable.retryable else " Trying the same again will not help."
-    return StatementBlocked(
-        f"{unreadable.reason} [rule {unreadable.rule}]. {remedy}.{again}",
-        rule=unreadable.rule,
-        remedy=unreadable.remedy,
-        retryable=unreadable.retryable,
-    )
-
-
-def _refuse(
-    call: Call,
-    caller: Identity,
-    known: Known,
-    decision: Decision,
-    seat: Seat,
-    request: ApprovalRequest | None,
-) -> NoReturn:
-    error: GovernanceError
-    if request is not None:
-        told = request.for_requester(counts=seat.may_count(known))
-        error = ApprovalRequired(refusals.sentence(decision, request), decision=decision, request=told)
-    elif decision.rule.startswith("masking."):
-        error = MaskedColumnRefused(refusals.sentence(decision), decision=decision)
-    else:
-        error = StatementBlocked(refusals.sentence(decision), decision=decision)
-    seat.governor.trail.refusal(
-        call,
-        caller,
-        known,
-        decision,
-        seat,
-        type(error).__name__,
-        approval="" if request is None else request.id,
-    )
-    raise error

@@ -17,8 +17,11 @@ from governed_db.run import Call, Known
 from governed_db.statement.describing import Undescribed
 
 
-def sentence(decision: Decision, request: ApprovalRequest | None = None) -> str:
-    """One message: which part, which rule, what would pass, whether trying again can help."""
+def sentence(decision: Decision, request: ApprovalRequest | None = None, *, named: bool = True) -> str:
+    """One message: which part, which rule, what would pass, whether trying again can help.
+
+    ``named``: whether the policy names anybody who answers requests.
+    """
     parts = [f"{decision.reason.rstrip('.')} [rule {decision.rule}]."]
     if decision.remedy:
         parts.append(f"{decision.remedy[:1].upper()}{decision.remedy[1:].rstrip('.')}.")
@@ -29,6 +32,10 @@ def sentence(decision: Decision, request: ApprovalRequest | None = None) -> str:
         elif who:
             who = f" by {who}"
         parts.append(f"Approval request {request.id} waits to be answered{who}.")
+        if not named:
+            parts.append(
+                "The policy names nobody yet who could answer: have whoever keeps it add an [[approver]]."
+            )
     if not decision.retryable:
         parts.append("Trying the same again will not help.")
     return " ".join(parts)

@@ -80,6 +80,8 @@ class DeskServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    # socketserver's 5 lets a handful of others delay Slack by the second after which TCP tries again.
+    request_queue_size = 128
 
     def __init__(
         self, address: tuple[str, int], desk: Desk, app: SlackApp | None = None, *, seconds: float = SECONDS

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyUnusable", "make", "new", "read", "unnamed"]
 
+_WHAT = "the key that signs answers"
+
 
 def new(name: str) -> ApproverKey:
     """Return a new key that signs as ``name`` and lives in this process alone.
@@ -41,22 +43,28 @@ def unnamed(path: Path) -> Signer:
         FileNotFoundError: there is no such file.
         KeyUnusable: it holds no key, or others can read it.
     """
-    return of_file(path)
+    return of_file(path, _WHAT)
 
 
-def read(path: Path, people: People) -> ApproverKey:
+def read(path: Path, people: People, policy: str = "") -> ApproverKey:
     """Return the key in ``path`` under the name that the policy has for it.
+
+    Args:
+        path: the private key.
+        people: those whom the policy names.
+        policy: the policy's name, for the message.
 
     Raises:
         FileNotFoundError: there is no such file.
         KeyUnusable: it holds no key, others can read it, or the policy does not name it.
     """
-    signer = of_file(path)
+    signer = of_file(path, _WHAT)
     for key in people.keys:
         if key.public == signer.public:
             return ApproverKey(key, signer.sign)
     raise KeyUnusable(
-        f"the policy names nobody whose key {path} is",
-        remedy="put the key into the policy: [[approver]] subject, groups, keys (governed-db approvals key"
-        " prints it)",
+        f"the policy{policy and f' {policy}'} names nobody whose key {path} is",
+        remedy="put the key into the policy that callers go by: [[approver]] subject, groups, keys"
+        " (governed-db approvals key prints it); where that is another file, name it with --policy or"
+        " GOVERNED_DB_CONFIG",
     )

@@ -86,7 +86,11 @@ class Person:
 
 @frozen(kw_only=True)
 class People:
-    """Everybody whose answers count."""
+    """Everybody whose answers count.
+
+    Raises:
+        ValueError: a key belongs to two of them.
+    """
 
     approvers: tuple[Approver, ...] = ()
     authorities: tuple[Authority, ...] = ()
@@ -96,6 +100,17 @@ class People:
     def _own(self) -> dict[VerifierKey, Approver | Authority]:
         owners: list[Approver | Authority] = [*self.approvers, *self.authorities]
         return {key: each for each in owners for key in each.keys}
+
+    def __attrs_post_init__(self) -> None:
+        names: dict[bytes, str] = {}
+        owners: list[Approver | Authority] = [*self.approvers, *self.authorities]
+        for each in owners:
+            name = each.subject if isinstance(each, Approver) else each.name
+            for key in each.keys:
+                if names.setdefault(key.public, name) != name:
+                    raise ValueError(
+                        f"{names[key.public]} and {name} have the same key: an answer has to be one person's"
+                    )
 
     @property
     def keys(self) -> tuple[VerifierKey, ...]:
@@ -137,13 +152,18 @@ class People:
         )
         return Person(identity=whom, key=key, via=owner.name)
 
+    @property
+    def named_any(self) -> bool:
+        """Whether the policy names anybody who answers, or anything that signs for people."""
+        return bool(self.approvers or self.authorities)
+
     def nobody(self, groups: Iterable[str], needed: int, requester: Identity) -> str:
         """Return why a question for members of ``groups`` can never be answered, "" where it can.
 
         A policy that names nobody at all says nothing of it: it can be told later. An authority with an
         issuer may know anybody.
         """
-        if not self.approvers and not self.authorities:
+        if not self.named_any:
             return ""
         if any(authority.issuer for authority in self.authorities):
             return ""
@@ -226,8 +246,9 @@ def folded(subject: str) -> str:
 
     Mail addresses and account names are often written in either case, with composed characters or others of
     the same look (NFKC, Unicode Standard Annex 15); the stricter reading is that they are the same person.
+    So is ``human:dana``, as messages write it, where somebody has given that for the name ``dana``.
     """
     plain = unicodedata.normalize("NFKC", subject).casefold()
     # Joiners and the like show nothing; case folding can leave what NFKC composes again.
     seen = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
-    return unicodedata.normalize("NFKC", seen).strip()
+    return unicodedata.normalize("NFKC", seen).strip().removeprefix(f"{Kind.HUMAN}:").strip()

@@ -139,7 +139,10 @@ def other_version(where: str, found: int | None) -> StoreUnavailable:
 
 
 _INIT: Final = "run governed-db approvals init as the owner of the schema"
-_GRANT: Final = "grant the role what governed-db approvals init --print shows"
+_GRANT: Final = (
+    "have the owner of the schema run governed-db approvals init --application ROLE (for who approves:"
+    " --approver ROLE)"
+)
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; 3F000 and 42P01: undefined schema, table
 _STATES: Final = {

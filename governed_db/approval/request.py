@@ -44,6 +44,8 @@ class Question:
         policy: the version of the policy that asks.
         approvers: groups of which the approver must be a member; empty for anyone else than the requester.
         needed: how many different people have to agree.
+        beside: triggers, rules, functions or foreign keys may write further rows; those are not counted when
+            it runs.
         binds: "statement", or "effect" where the rows themselves are agreed to.
         valid_seconds: how long an answer holds.
     """
@@ -66,6 +68,7 @@ class Question:
     policy: str = ""
     approvers: tuple[str, ...] = ()
     needed: int = 1
+    beside: bool = False
     binds: str = "statement"
     valid_seconds: int = 900
 
@@ -304,6 +307,7 @@ def _plain(request: ApprovalRequest) -> dict[str, Any]:
         "columns": list(asked.columns),
         "approvers": list(asked.approvers),
         "values": list(asked.values),
+        "beside": asked.beside,
         **{name: getattr(asked, name) for name in _WORDS},
         **{name: getattr(asked, name) for name in _NUMBERS},
     }
@@ -340,6 +344,7 @@ def _read(data: Mapping[str, Any]) -> ApprovalRequest:
         columns=tuple(map(_text, asked["columns"])),
         approvers=tuple(map(_text, asked["approvers"])),
         values=tuple(map(_text, asked["values"])),
+        beside=_flag(asked["beside"]),
         **words,
         **numbers,
     )

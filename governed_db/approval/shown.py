@@ -144,6 +144,14 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
 
 
+def cell(text: str | None) -> str:
+    """Return a value of a row so that no text can be taken for a NULL, for nothing, or for a line."""
+    if text is None:
+        return "NULL"
+    plain = text and text == text.strip() and text != "NULL" and not text.startswith("'")
+    return in_line(text) if plain else in_line(f"'{text}'")
+
+
 def in_line(text: str) -> str:
     """Return the same on one line."""
     return visible(text).replace("\n", "\\u000a")

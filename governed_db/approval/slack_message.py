@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from governed_db.approval.desk import Standing
 from governed_db.approval.request import ApprovalRequest
-from governed_db.approval.shown import visible
+from governed_db.approval.shown import cell, in_line, visible
 
 MAX_SECTION: Final = 3000
 """Characters of a section's text, as Slack counts them: escaped."""
@@ -168,7 +168,9 @@ def _facts(request: ApprovalRequest) -> Iterator[tuple[str, str]]:
 def _rows(request: ApprovalRequest) -> str:
     rows = "cannot be told before" if request.rows is None else f"{request.rows}"
     more = " or more" if request.rows_more else ""
-    return rows + more + ("" if request.ceiling is None else f", at most {request.ceiling} when it runs")
+    limit = "" if request.ceiling is None else f", at most {request.ceiling} when it runs"
+    uncounted = request.question.beside and request.effect is None
+    return rows + more + limit + (", and what triggers and foreign keys write beside" if uncounted else "")
 
 
 def _words(request: ApprovalRequest) -> Iterator[tuple[str, str]]:
@@ -203,7 +205,8 @@ def _effect(request: ApprovalRequest) -> Iterator[str]:
     effect = request.effect
     assert effect is not None
     for row in effect.shown:
-        key = ", ".join(f"{name} = {value}" for name, value in zip(effect.key, row.key, strict=False))
+        pairs = zip(effect.key, row.key, strict=False)
+        key = ", ".join(f"{in_line(name)} = {cell(value)}" for name, value in pairs)
         before, after = (_values(effect.columns, values) for values in (row.before, row.after))
         yield f"{key}: {' -> '.join(filter(None, (before or 'new', after or 'gone')))}"
     if effect.rows > len(effect.shown):
@@ -212,7 +215,7 @@ def _effect(request: ApprovalRequest) -> Iterator[str]:
 
 def _values(columns: Sequence[str], values: Sequence[str | None]) -> str:
     pairs = zip(columns, values, strict=False)
-    return ", ".join(f"{name} = {'NULL' if value is None else value}" for name, value in pairs)
+    return ", ".join(f"{in_line(name)} = {cell(value)}" for name, value in pairs)
 
 
 def _pieces(text: str, most: int) -> list[str]:

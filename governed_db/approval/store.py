@@ -17,7 +17,6 @@ from attrs import field, frozen
 from governed_db.approval.answer import SignedAnswer
 from governed_db.approval.request import ApprovalRequest
 
-
 MOST_GRANTS: Final = 10_000
 """Grants and revocations of which a process takes note. A store hands out one more at the most, by which
 whoever reads them knows that there are too many."""

@@ -110,6 +110,8 @@ def _weighed(request: str, case: _Case, people: People) -> Agreement:
         weighed = [_people(notes, asked, people, at) for notes in case.evidence]
         persons, problems = min(weighed, key=lambda found: len(found[1]))
         agreed = tuple(f"{person.identity}{f' ({person.via})' if person.via else ''}" for person in persons)
+    if asked is not None and any(text != asked.statement for _, _, text in case.runs):
+        problems.append("another statement ran than was asked about")
     if len({place for _, place, _ in case.runs}) > 1:
         problems.append("it was used more than once")
     return Agreement(

@@ -93,8 +93,8 @@ def existing(state: Path) -> Signer | None:
         return None
 
 
-def of_file(path: Path) -> Signer:
-    """Return the signer with the private key in ``path``.
+def of_file(path: Path, what: str = "the key that signs the trail") -> Signer:
+    """Return the signer with the private key in ``path``; ``what`` it is, for the message.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -110,7 +110,7 @@ def of_file(path: Path) -> Signer:
         raise
     except private.NotPrivate as error:
         raise KeyUnusable(
-            f"{error} (the key that signs the trail)",
+            f"{error} ({what})",
             remedy=f"give it to this user alone (chmod 600 {path}), and rotate it: others may have read it",
         ) from None
     except OSError as error:

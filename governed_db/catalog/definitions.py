@@ -6,8 +6,8 @@ rows a row security policy lets through, or the body of a trigger that was vette
 agrees to all of these. So the server is asked for the version (``xmin`` and ``ctid``, as for the snapshot's
 own digest) of every row of its catalog that can be reached from what the statement touches: by pg_depend
 from an object to what it is made of; from a table to its defaults, constraints, triggers, policies, rules,
-indexes and partitions; from a function to every function whose name stands in its body, because the server keeps no
-record of that one. It errs on the side of reaching more.
+indexes and partitions; from a function to every function whose name stands in its body, because the server
+keeps no record of that one. It errs on the side of reaching more.
 
 Names are qualified and operators written out, as in :mod:`governed_db.catalog.queries`.
 """

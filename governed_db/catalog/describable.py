@@ -252,24 +252,33 @@ def _check_triggers(catalog: Catalog, found: Describable, replication_role: str)
             before = trigger.timing == "before" and trigger.each_row
             if not before or not trigger.fires(each.access, changed, replication_role):
                 continue
-            # A row that is told by its key is looked at again when it is written.
-            if not found.key or _alters(catalog, trigger):
+            # A row that is told by its key is looked at again when it is written; what an INSERT leaves out
+            # is not.
+            whole = found.access is not Access.INSERT or _gives_all(found)
+            if not found.key or _alters(catalog, trigger, whole=whole):
                 raise Undescribed(
                     f"the trigger {trigger} of {each.relation} makes other rows of those that are written",
                     f"set what it sets yourself and have it leave that alone, or {STATEMENTLY}",
                 )
 
 
-def _alters(catalog: Catalog, trigger: Trigger) -> bool:
-    """Return whether a trigger's function says that it changes the row, or cannot be read."""
+def _gives_all(found: Describable) -> bool:
+    given = {c.number for c in found.columns}
+    return all(c.generated or c.number in given for c in found.relation.columns)
+
+
+def _alters(catalog: Catalog, trigger: Trigger, *, whole: bool) -> bool:
+    """Return whether a trigger's function says that it changes the row, or cannot be read.
+
+    ``whole``: each column is compared when it has run. Otherwise it must be plain that it hands on the row.
+    """
     function = catalog.function(trigger.function)
     if function is None or function.definition is None:
         # suppress_redundant_updates_trigger and the like: what they do is seen when they have done it.
         return function is None or (vetted_trigger(function) and function.name in _ALTERING)
     body = read_routine(function.definition)
-    return bool(body.why) or any(
-        names[:1] == ("new",) for part in body.parts for names in (part.piece.target, *part.piece.into)
-    )
+    sets = any("new" in names for part in body.parts for names in (part.piece.target, *part.piece.into))
+    return bool(body.why) or sets or not (whole or body.hands_on)
 
 
 _ALTERING = frozenset(

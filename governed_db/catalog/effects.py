@@ -254,6 +254,17 @@ def asking(
     )
 
 
+def own_words(found: Describable) -> str:
+    """Return the SELECT of what the statement itself reads, to be judged like one that a caller sends."""
+    parts, relation = found.parts, found.relation
+    if found.access is Access.INSERT:
+        return f"{parts.rows.ctes}\nSELECT *\nFROM (\n{parts.rows.query}\n) AS q".lstrip()
+    given = ", ".join(f"(\n{each.text}\n)" for each in parts.assigned if each.text)
+    laterals = "\n".join(parts.laterals)
+    rows = target(parts.rows, relation.schema, relation.name)
+    return f"{parts.rows.ctes}\nSELECT {given}\nFROM {rows}\n{laterals}{matching(parts.rows)}".lstrip()
+
+
 def _changed(found: Describable, known: Details) -> tuple[str, list[str]]:
     parts, relation = found.parts, found.relation
     name = quoted(parts.rows.name)

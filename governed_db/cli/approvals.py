@@ -130,8 +130,8 @@ def key_path(named: Path | None) -> Path:
     return path
 
 
-def key_of(named: Path | None, people: People) -> ApproverKey:
-    """Return the key to sign with.
+def key_of(named: Path | None, people: People, policy: str = "") -> ApproverKey:
+    """Return the key to sign with; ``policy`` is the name of the one that names ``people``.
 
     Raises:
         KeyUnusable: there is none, others can read it, or the policy does not name it.
@@ -141,7 +141,7 @@ def key_of(named: Path | None, people: People) -> ApproverKey:
 
     path = key_path(named)
     try:
-        return keys.read(path, people)
+        return keys.read(path, people, policy)
     except FileNotFoundError:
         raise keys.KeyUnusable(
             f"there is no key to sign with: {path}",

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     with approvals.opened(arguments) as governor:
         desk = governor.approvals
         people = desk.settings.people
-        key = approvals.key_of(arguments.key, people)
+        key = approvals.key_of(arguments.key, people, governor.policy.name)
         by = approvals.person_of(arguments, governor)
         filed = desk.get(arguments.id)
         who = approvals.signs_as(key, by, people)
@@ -76,6 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
                 return 0
         standing = desk.approve(arguments.id, key=key, by=by, reason=arguments.reason, seal=seal)
         print(clean(said(standing, who)))
+        if filed.request.question.policy != governor.policy.version:
+            print(
+                "note: the caller asked under another policy than yours; if it goes by yours by now, it asks"
+                " anew, and this answer is of no use",
+                file=sys.stderr,
+            )
     return 0
 
 

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("who asked is told why not: give --reason")
     with approvals.opened(arguments) as governor:
         desk = governor.approvals
-        key = approvals.key_of(arguments.key, desk.settings.people)
+        key = approvals.key_of(arguments.key, desk.settings.people, governor.policy.name)
         by = approvals.person_of(arguments, governor)
         standing = desk.deny(arguments.id, key=key, by=by, reason=arguments.reason, seal=arguments.seal)
         print(clean(f"{arguments.id} was denied by {approvals.signs_as(key, by, desk.settings.people)}"))

@@ -51,6 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.subject if arguments.authority is None else arguments.authority
     if not name.strip() or (why := unfit(name)):
         raise ValueError(f"a name {why}" if name.strip() else "say who signs: --as SUBJECT")
+    alone = name.strip().removeprefix("human:")
+    if arguments.authority is None and alone != name.strip():
+        raise ValueError(f"--as takes the name alone, which callers give as on_behalf_of: {alone or 'dana'}")
     path = approvals.key_path(arguments.key).absolute()
     try:
         signer = keys.unnamed(path)
@@ -59,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         keys.make(path)
         signer = keys.unnamed(path)
         became = "is new, and readable by this user alone"
-    print(clean(f"{path} {became}. It never leaves this machine; the policy gets this:"), file=sys.stderr)
+    print(clean(f"{path} {became}. It stays on this machine."), file=sys.stderr)
+    print(clean(f"The policy that callers go by gets this ({_in_force()}):"), file=sys.stderr)
     # The name of a key has neither spaces nor plus signs; of an approver's it is only a label.
     label = re.sub(r"[\s+]+", "-", name.strip())
     public = signer.named(label).text
@@ -71,6 +75,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"groups = [{', '.join(map(_quoted, arguments.groups))}]")
     print(f"keys = [{_quoted(public)}]")
     return 0
+
+
+def _in_force() -> str:
+    from governed_db import config
+    from governed_db.errors import PolicyError
+
+    try:
+        path = config.config_path()
+    except PolicyError:
+        path = None  # who approves need not have a policy on this machine
+    if path is not None:
+        return f"in force here: {path}"
+    return "no file is in force here: GOVERNED_DB_CONFIG names one"
 
 
 def _quoted(text: str) -> str:

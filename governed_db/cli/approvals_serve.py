@@ -102,7 +102,7 @@ def _app(governor: Governor, key: Path | None) -> SlackApp | None:
         if error.name is None or not error.name.startswith("slack_sdk"):
             raise
         raise ValueError("slack-sdk is missing: pip install 'governed-db[slack]'") from None
-    signs = key_of(key, governor.approvals.settings.people)
+    signs = key_of(key, governor.approvals.settings.people, governor.policy.name)
     try:
         return SlackApp.of(settings, signs, governor.approvals)
     except NotReady as error:

@@ -65,6 +65,7 @@ def show(desk: Desk, filed: Filed, version: str) -> None:
     if filed.request.question.policy != version:
         line(
             "note",
-            f"your policy is another one ({version}): whose word counts is for the caller's to say",
+            f"your policy is another one ({version}) than the caller asked under: if it goes by yours by"
+            " now, it asks anew",
             indent=_INDENT,
         )

@@ -64,4 +64,6 @@ def _run(arguments: argparse.Namespace) -> int:
         for problem in one.problems:
             line("problem", problem)
     print(f"{len(found)} approvals were used; {bad} of them do not bear what ran")
+    if any("no key that the policy names" in problem for one in found for problem in one.problems):
+        print("who has left the policy since is found in one that still has them: name it with --policy")
     return FAILED if bad else 0

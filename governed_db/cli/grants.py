@@ -128,7 +128,7 @@ def _attempt(verb: str, work: Callable[[], int]) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    from governed_db.grants.model import Grantee
+    from governed_db.grants.model import Grant, Grantee
 
     if not (arguments.to or arguments.like):
         raise ValueError("say to whom: --to agent:NAME")
@@ -142,7 +142,8 @@ def _add(arguments: argparse.Namespace) -> int:
     if arguments.to:
         to = Grantee.parse(arguments.to, issuer=arguments.issuer, on_behalf_of=arguments.on_behalf_of)
     with approvals.opened(arguments) as governor:
-        key = approvals.key_of(arguments.key, governor.approvals.settings.people)
+        people = governor.approvals.settings.people
+        key = approvals.key_of(arguments.key, people, governor.policy.name)
         request = governor.approvals.get(arguments.like).request if arguments.like else None
         if request is not None and not arguments.yes and not _agrees(request, arguments.rows):
             print("nothing was signed")
@@ -158,7 +159,13 @@ def _add(arguments: argparse.Namespace) -> int:
             # What is not said is for the request to say, where there is one.
             **{name: value for name, value in what.items() if value not in ([], "", None)},
         )
-        print(clean(f"{signed.id}: {_said(signed.said)}"))  # type: ignore[arg-type]  # give() makes grants
+        grant = signed.said
+        assert isinstance(grant, Grant)  # give() makes grants
+        print(clean(f"{signed.id}: {_said(grant)}"))
+        for rule in governor.policy.rules:
+            if rule.id in grant.rules and rule.count > 1:
+                held = f"the rule {rule.id} holds until {rule.count} different people have granted this"
+                print(clean(held))
         print(clean(_known(governor)))
     return 0
 
@@ -202,7 +209,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
     with approvals.opened(arguments) as governor:
         governor.grants.revoke(
             arguments.id,
-            key=approvals.key_of(arguments.key, governor.approvals.settings.people),
+            key=approvals.key_of(arguments.key, governor.approvals.settings.people, governor.policy.name),
             by=approvals.person_of(arguments, governor),
             because=arguments.because,
         )

@@ -141,7 +141,9 @@ def table(cells: Iterable[tuple[str, ...]]) -> Iterator[str]:
 def brief(filed: Filed, standing: Standing, word: str, now: datetime) -> tuple[str, ...]:
     """Return a request in one line of cells: id, state, time left, summary, rows, rule, who asks."""
     request = filed.request
-    ends = standing.expires if word == AGREED and standing.expires is not None else request.expires
+    ends = request.expires
+    if word in (AGREED, DENIED) and standing.expires is not None:
+        ends = standing.expires
     return (
         in_line(request.id),
         progress(word, standing),
@@ -166,7 +168,9 @@ def rows(request: ApprovalRequest) -> str:
     else:
         found = f"{request.rows:,} counted by a SELECT; nothing was run"
     limit = "however many" if request.ceiling is None else f"rolled back beyond {request.ceiling:,}"
-    return f"{found}; when it runs, {limit}"
+    beside = ", not counting what triggers, rules, functions and foreign keys write beside"
+    uncounted = request.question.beside and request.effect is None
+    return f"{found}; when it runs, {limit}{beside if uncounted else ''}"
 
 
 def counted(request: ApprovalRequest) -> str:

@@ -220,12 +220,13 @@ class Drawn:
             return Text("\nNothing waits.", style="dim")
         table = Table.grid(padding=(0, 2, 0, 0))
         for heading in requests.HEADINGS:
-            table.add_column(heading, no_wrap=True, overflow="ellipsis")
+            # Where room is short these give way: id, state, time and rows are what people choose by.
+            table.add_column(heading, no_wrap=heading not in ("wants to", "rule", "asked by"))
         table.add_row(*(Text(heading, style="dim") for heading in requests.HEADINGS))
         for entry in self.page.entries:
             cells = requests.brief(entry.filed, entry.standing, entry.word, self.now)
             style = "reverse" if entry.id == self.page.chosen else ""
-            told = [Text(cell) for cell in cells]
+            told = [Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells]
             told[1].stylize(_STYLES.get(entry.word, ""))
             table.add_row(*told, style=style)
         return table

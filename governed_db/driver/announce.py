@@ -17,7 +17,7 @@ from attrs import define, field
 from psycopg import errors as e
 from psycopg._encodings import pg2pyenc
 
-from governed_db import pipeline
+from governed_db import refusing
 from governed_db.driver.announcement import MAX_ANNOUNCED, Announcement, announcement, commands
 from governed_db.errors import StatementBlocked
 from governed_db.identity import Identity, standing
@@ -202,7 +202,7 @@ def check_held(seat: Seat, caller: Identity) -> None:
 
 def refused(seat: Seat, rule: str, reason: str, remedy: str) -> StatementBlocked:
     """Put a refusal on record, and return the error to raise."""
-    return pipeline.refused(Call(b""), seat.caller(), seat, rule, reason, remedy)
+    return refusing.refused(Call(b""), seat.caller(), seat, rule, reason, remedy)
 
 
 def follow(seat: Seat, said: Announcement, *, local: bool) -> None:

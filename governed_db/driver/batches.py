@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 from psycopg._queries import PostgresQuery
 from psycopg.abc import Params, PQGen, Query
 
-from governed_db import pipeline
+from governed_db import pipeline, refusing
 from governed_db.driver import comment, guards, probe
 from governed_db.driver.patience import patiently
 from governed_db.run import NO_CAP, Call, Run
@@ -96,7 +96,7 @@ def _run_capped(
     seat = cursor._seat
     given = list(islice(params_seq, MAX_BATCH + 1))
     if len(given) > MAX_BATCH:
-        raise pipeline.refused(
+        raise refusing.refused(
             Call(query if isinstance(query, bytes) else b""),
             seat.caller(),
             seat,

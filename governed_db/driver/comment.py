@@ -50,7 +50,8 @@ def _said(caller: Identity) -> tuple[str, ...]:
     return tuple(
         f"{key}='{quote(value[:MAX_VALUE], safe='', errors='replace')}'"
         for key, value in values.items()
-        if value
+        # The subject is there for nobody as well: else a comment of the text's own would be the last one.
+        if value or key == "governed_db_subject"
     )
 
 
@@ -59,4 +60,4 @@ def written(caller: Identity, trace: str) -> bytes:
     pairs = _said(caller)
     if trace:
         pairs += (f"traceparent='{trace}'",)
-    return f"\n/*{','.join(pairs)}*/".encode("ascii") if pairs else b""
+    return f"\n/*{','.join(pairs)}*/".encode("ascii")

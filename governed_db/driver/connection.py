@@ -14,7 +14,7 @@ from psycopg.abc import RV, AdaptContext, ConnParam, PQGen, QueryNoTemplate
 from psycopg.rows import AsyncRowFactory, Row, RowFactory
 from psycopg.sql import Composable
 
-from governed_db import pipeline
+from governed_db import pipeline, refusing
 from governed_db.driver import (
     announce,
     announcement,
@@ -100,7 +100,7 @@ class GovernedConnection(BaseConnection[Row]):
             return
         if not seat.beginning and seat.governor.enforce:
             # Only a cursor asks for this, and a governed one says so: whoever else asks would send next.
-            raise pipeline.refused(
+            raise refusing.refused(
                 Call(b""),
                 seat.caller(),
                 seat,
@@ -165,7 +165,7 @@ class GovernedConnection(BaseConnection[Row]):
         if seat.governor.enforce:
             run = yield from pipeline.clear(call, seat)
             if run.guard is not None:
-                raise pipeline.refused(
+                raise refusing.refused(
                     call,
                     run.identity,
                     seat,

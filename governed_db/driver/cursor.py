@@ -19,7 +19,7 @@ from psycopg._cursor_base import BaseCursor
 from psycopg._queries import PostgresClientQuery, PostgresQuery
 from psycopg.abc import Params, PQGen, Query
 
-from governed_db import pipeline
+from governed_db import pipeline, refusing
 from governed_db.driver import announce, batches, comment, guards, masked, returned
 from governed_db.driver.commands import is_statement
 from governed_db.driver.patience import patiently
@@ -158,7 +158,7 @@ class GovernedCursor(_Cursor):
         # In a transaction that has failed nobody can be told of, until ROLLBACK TO.
         unsaid = seat.pgconn.transaction_status == INERROR and announce.needed(seat) is not None
         if forging.goes_on(statement, moved=seat.announced.moved or unsaid):
-            raise pipeline.refused(
+            raise refusing.refused(
                 run.call,
                 run.identity,
                 seat,
@@ -207,7 +207,7 @@ class GovernedCursor(_Cursor):
 
     def _unsent(self, text: bytes, remedy: str) -> GovernanceError:
         seat = self._seat
-        return pipeline.refused(Call(text), seat.caller(), seat, "driver.gate", _SENDERS, remedy)
+        return refusing.refused(Call(text), seat.caller(), seat, "driver.gate", _SENDERS, remedy)
 
     # -- execute, executemany
 
@@ -268,7 +268,7 @@ class GovernedCursor(_Cursor):
             run = yield from self._clear(pgq)
             batch.add((pgq.query, pgq.types), run)
         elif run.approval is not None and not batch.closed:
-            raise pipeline.refused(
+            raise refusing.refused(
                 Call(pgq.query),
                 run.identity,
                 self._seat,

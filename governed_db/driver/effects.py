@@ -26,11 +26,14 @@ from governed_db.catalog.effects import (
     check_default,
     defaults,
     details,
+    own_words,
 )
+from governed_db.driver import style
 from governed_db.driver.asking import ask_all
 from governed_db.driver.probe import MAX_PROBED_SETS, TEXT_OID, Values
+from governed_db.errors import GovernanceError
 from governed_db.masking.given import Refused, each, settle
-from governed_db.policy.model import Decision
+from governed_db.policy.model import Decision, Request, Verdict
 from governed_db.run import Call, Known, Run
 from governed_db.statement import Unreadable
 from governed_db.statement.describing import Undescribed
@@ -115,7 +118,20 @@ def describe(
         psycopg.Error: what the server said otherwise.
     """
     values = values_of(call, known, seat)
-    expected = yield from _expected(seat, known, decision, found, values, salt or new_salt())
+    salt = salt or new_salt()
+    caller = known.request.identity
+    own = yield from style.read(seat, caller, RULE)
+    if own == style.plain(own):
+        return (yield from _expected(seat, known, decision, found, values, salt)).effect
+    # What is computed from texts of values must not become another one by what people read.
+    found_so = yield from _expected(seat, known, decision, found, values, salt)
+    yield from style.put(seat, caller, RULE, style.plain(own))
+    expected = yield from _expected(seat, known, decision, found, values, salt)
+    if expected.effect.digest != found_so.effect.digest:
+        raise Undescribed(
+            "its values depend on how this session writes dates, floats or bytes",
+            "leave DateStyle, extra_float_digits and bytea_output as PostgreSQL has them",
+        )
     return expected.effect
 
 
@@ -133,7 +149,14 @@ def lock(seat: Seat, asked: Sequence[tuple[Run, Values]], agreed: Effect) -> PQG
         raise Undescribed("this executemany() is sent in several texts or types")
     found = shown_of(run.known, seat)
     values = [values for _, values in asked]
-    return (yield from _expected(seat, run.known, run.decision, found, values, agreed.salt, locks=True))
+    own = yield from style.read(seat, run.identity, RULE)
+    plain = style.plain(own)
+    if own != plain:
+        yield from style.put(seat, run.identity, RULE, plain)
+    expected = yield from _expected(seat, run.known, run.decision, found, values, agreed.salt, locks=True)
+    if own != plain:
+        yield from style.put(seat, run.identity, RULE, own)
+    return expected
 
 
 def outcome(seat: Seat, run: Run, expected: Expected, written: int) -> PQGen[str]:
@@ -178,13 +201,50 @@ def _expected(
 ) -> PQGen[Expected]:
     most = seat.governor.policy.settings.approvals.effect_rows
     asked = yield from _asking(seat, known, decision, found)
-    rows: list[answers.Row] = []
-    seen: set[tuple[str, ...]] = set()
-    for params, types, formats in sets:
+    for _, types, _ in sets:
         if len(types) > known.statement.parameters:
             raise Undescribed("a token in its text stands for a value", "give the token as a parameter")
         if not found.casting.isdisjoint(types):
             raise Undescribed("a parameter would be cast by a function that somebody wrote")
+    try:
+        rows = yield from _found(seat, known, asked, sets, most, locks=locks)
+    except (Undescribed, e.Error) as error:
+        if isinstance(error, e.Error) and not is_refusal(error):
+            raise
+        if not locks and not may_ask(seat, known, own_words(found)):
+            raise Untold("what its rows hold says that they cannot be shown") from None
+        raise
+    return Expected(effect=effect_of(found, rows, salt), asked=asked, rows=tuple(rows))
+
+
+class Untold(Undescribed):
+    """Rows cannot be shown because of what is in them, which the caller may not read: it is not told so."""
+
+
+def may_ask(seat: Seat, known: Known, text: str) -> bool:
+    """Return whether the policy lets the caller run the SELECT ``text`` without asking people."""
+    governor, caller = seat.governor, known.request.identity
+    if governor.counsel is not None:
+        return False  # who decides is somewhere else
+    try:
+        statement = governor.read(text.encode(seat.pgconn._encoding), seat)
+        bound = governor.bind(statement, seat)
+    except (Unreadable, GovernanceError, UnicodeEncodeError):
+        return False
+    granted = seat.granted(caller)
+    asking_ = Request(
+        statement=statement, identity=caller, bound=bound, database=seat.database(), grants=granted
+    )
+    return governor.decide(asking_).verdict is Verdict.ALLOW
+
+
+def _found(
+    seat: Seat, known: Known, asked: Asking, sets: Sequence[Values], most: int, *, locks: bool
+) -> PQGen[list[answers.Row]]:
+    found = asked.found
+    rows: list[answers.Row] = []
+    seen: set[tuple[str, ...]] = set()
+    for params, types, formats in sets:
         left = most - len(rows)
         text = asked.up_to(left + 1, lock=locks)
         answer = yield from _rows(seat, text, asked, known, (params, types, formats))
@@ -203,7 +263,7 @@ def _expected(
             )
         seen |= keys
         rows += came
-    return Expected(effect=effect_of(found, rows, salt), asked=asked, rows=tuple(rows))
+    return rows
 
 
 def _rows(

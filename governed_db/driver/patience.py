@@ -26,6 +26,11 @@ T = TypeVar("T")
 
 IDLE = pq.TransactionStatus.IDLE
 
+_NOT_WAITED = (
+    "It was not waited for: the call is inside of a transaction (any earlier statement begins one, unless the"
+    " connection is in autocommit) or a pipeline. Commit before it, or send it on a connection of its own."
+)
+
 
 def patiently(seat: Seat, attempt: Callable[[], PQGen[T]]) -> PQGen[T]:
     """Return what ``attempt`` returns; where it needs people, wait for them as long as the caller says.
@@ -45,7 +50,11 @@ def patiently(seat: Seat, attempt: Callable[[], PQGen[T]]) -> PQGen[T]:
                 seconds = waits(seat.governor.policy.settings.approvals.wait_seconds)
                 deadline = time.monotonic() + seconds
             waited = required
-        if not _may_wait(seat) or not (yield from _answered(seat, waited, deadline)):
+        if not _may_wait(seat):
+            if deadline > time.monotonic():
+                waited.add_note(_NOT_WAITED)
+            raise waited
+        if not (yield from _answered(seat, waited, deadline)):
             raise waited
 
 

@@ -16,12 +16,12 @@ from psycopg.abc import PQGen
 from governed_db.approval.effect import Effect
 from governed_db.approval.request import ceiling
 from governed_db.catalog.describable import Describable
+from governed_db.catalog.effects import own_words
 from governed_db.driver import announce, effects, probe, timeouts
-from governed_db.errors import GovernanceError
 from governed_db.masking.given import each
-from governed_db.policy.model import Decision, Estimate, Request, Verdict
+from governed_db.policy.model import Decision, Estimate
 from governed_db.run import SET_OFF, Call, Known, only_reads
-from governed_db.statement import EffectKind, Unreadable
+from governed_db.statement import EffectKind
 from governed_db.statement.describing import Undescribed
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ def reckon(seat: Seat, call: Call, known: Known, decision: Decision) -> PQGen[Re
 
     def asking() -> PQGen[Reckoning]:
         if found is not None:
-            effect = yield from _described(seat, call, known, decision, found)
+            try:
+                effect = yield from _described(seat, call, known, decision, found)
+            except effects.Untold:
+                return Reckoning()  # whether people are asked must not say what the rows hold
             cost, sqlstate = yield from _cost(seat, call, known)
             if sqlstate:  # a SELECT casts what an assignment does not: it could be shown, and cannot run
                 raise Undescribed(
@@ -189,27 +192,23 @@ def _rows(seat: Seat, call: Call, known: Known, most: int) -> PQGen[tuple[int | 
     return min(total, most), total > most
 
 
-def may_count(seat: Seat, known: Known) -> bool:
+def may_count(seat: Seat, known: Known, *, shows: bool = False) -> bool:
     """Return whether the policy lets the caller run the SELECT that counts what ``known`` would touch.
 
-    Where it does not, the number would answer a question that people have not agreed to.
+    Where it does not, the number would answer a question that people have not agreed to. ``shows``: so would
+    whether its rows can be shown, which what is in them can prevent.
     """
-    governor, caller = seat.governor, known.request.identity
     made = None if known.bound is None or known.bound.rows is not None else probe.of(known, seat)
-    if made is None:
-        return True  # what it would touch follows from its text
-    if governor.counsel is not None:
-        return False  # who decides is somewhere else
-    try:
-        statement = governor.read(made.up_to(1).encode(seat.pgconn._encoding), seat)
-        bound = governor.bind(statement, seat)
-    except (Unreadable, GovernanceError, UnicodeEncodeError):
+    # Without one, what it would touch follows from its text.
+    if made is not None and not effects.may_ask(seat, known, made.up_to(1)):
         return False
-    granted = seat.granted(caller)
-    asking = Request(
-        statement=statement, identity=caller, bound=bound, database=seat.database(), grants=granted
-    )
-    return governor.decide(asking).verdict is Verdict.ALLOW
+    if not shows or only_reads(known):
+        return True
+    try:
+        found = effects.shown_of(known, seat)
+    except Undescribed:
+        return False
+    return effects.may_ask(seat, known, own_words(found))
 
 
 @frozen

@@ -20,7 +20,7 @@ from psycopg._cursor_base import BaseCursor
 from psycopg._queries import PostgresQuery
 from psycopg.abc import PQGen
 
-from governed_db import pipeline
+from governed_db import refusing
 from governed_db.catalog import Catalog, Session, Source
 from governed_db.catalog.bound import Bound
 from governed_db.catalog.settings import READABLE_ENCODINGS, InForce
@@ -408,9 +408,9 @@ class Seat:
         """Count what ``call`` would touch, for people to judge; nothing of it runs."""
         return (yield from reckoning.reckon(self, call, known, decision))
 
-    def may_count(self, known: Known) -> bool:
+    def may_count(self, known: Known, *, shows: bool = False) -> bool:
         """Whether the caller of ``known`` may itself read what says how many rows it would touch."""
-        return reckoning.may_count(self, known)
+        return reckoning.may_count(self, known, shows=shows)
 
     def define(self, known: Iterable[Known]) -> PQGen[None]:
         """Note the definitions of what ``known`` touches as the server has them now."""
@@ -548,7 +548,7 @@ class Seat:
             return
         mine = standing_of(reader) == standing_of(run.identity)
         if not mine and self.governor.masks(reader) and not self.still_cleared(run, reader):
-            raise pipeline.refused(
+            raise refusing.refused(
                 run.call,
                 reader,
                 self,
@@ -557,7 +557,7 @@ class Seat:
                 "execute the statement as yourself",
             )
         if not run.sensitive and self.governor.masks(reader) and not self.governor.masks(run.identity):
-            raise pipeline.refused(
+            raise refusing.refused(
                 run.call,
                 reader,
                 self,
@@ -580,7 +580,7 @@ class Seat:
             return
         if is_named_service(reader, self.governor.policy.settings.services):
             return
-        raise pipeline.refused(
+        raise refusing.refused(
             run.call,
             reader,
             self,
@@ -606,7 +606,7 @@ class Seat:
                 self._check_owner(run, reader)
         elif self.announced.callers - {standing_of(reader)}:
             # It lives no longer than the transaction: with nobody else in that, it is the reader's own.
-            raise pipeline.refused(
+            raise refusing.refused(
                 Call(b""),
                 reader,
                 self,

@@ -9,7 +9,7 @@ from psycopg import generators, pq, sql
 from psycopg._server_cursor_base import ServerCursorMixin
 from psycopg.abc import Params, PQGen, Query
 
-from governed_db import pipeline
+from governed_db import admission, refusing
 from governed_db.audit import record
 from governed_db.driver import masked, returned
 from governed_db.driver.announcement import MAX_NAME
@@ -146,13 +146,13 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
             # Rows are read anew with each FETCH. Behind the end of its block nobody says who reads, and it is
             # whoever opened it.
             reader = opened.identity if caller == seat.governor.default_identity else caller
-            pipeline.unexpired(opened.call, reader, seat)
+            admission.unexpired(opened.call, reader, seat)
         if not seat.governor.masks(caller):
             seat.check_opener(opened)
             return
         mine = opened is not None and standing(opened.identity) == standing(caller)
         if not mine or seat.declared.get(self._key) is not opened:
-            raise pipeline.refused(
+            raise refusing.refused(
                 Call(b"") if opened is None else opened.call,
                 caller,
                 seat,
@@ -162,7 +162,7 @@ class GovernedServerCursor(GovernedCursor, _ServerCursor):
                 "execute the query on a server-side cursor of your own",
             )
         if not seat.still_cleared(opened, caller):
-            raise pipeline.refused(
+            raise refusing.refused(
                 Call(b"") if opened is None else opened.call,
                 caller,
                 seat,

@@ -271,6 +271,9 @@ class Office:
                 raise self._refused(
                     "grant.rule", f"the policy has no rule {name}", "a refusal names the rule", **say
                 )
+            if rule.then is Then.ALLOW and grant.rows is None:
+                why = f"the rule {name} allows already; what it may cap is raised by rows"
+                raise self._refused("grant.rule", why, "say how many rows (--rows)", **say)
             groups = rule.approvers if rule.then is Then.APPROVE else ()
             if groups and person.identity.groups.isdisjoint(groups):
                 why = f"the rule {name} asks for a member of {', '.join(groups)}"

@@ -56,10 +56,13 @@ def read_approvals(doc: Document, base: ApprovalSettings) -> ApprovalSettings:
             changes[key] = _number(doc, key, value)
     approvers = tuple(_approver(doc, place, item) for place, item in enumerate(_tables(doc, "approver")))
     authorities = tuple(_authority(doc, place, item) for place, item in enumerate(_tables(doc, "authority")))
-    people = People(
-        approvers=(*approvers, *base.people.approvers), authorities=(*authorities, *base.people.authorities)
-    )
-    _distinct(doc, people)
+    try:
+        people = People(
+            approvers=(*approvers, *base.people.approvers),
+            authorities=(*authorities, *base.people.authorities),
+        )
+    except ValueError as error:
+        doc.fail(("approver",), str(error))
     return evolve(base, people=people, **changes)
 
 
@@ -118,17 +121,3 @@ def _keys(doc: Document, here: tuple[str, int], table: Mapping[str, Any]) -> tup
         except ValueError as error:
             doc.fail((*path, place), f"{error}; governed-db approvals key prints one")
     return tuple(found)
-
-
-def _distinct(doc: Document, people: People) -> None:
-    """Refuse a key of two owners: an answer has to be one person's."""
-    seen: dict[bytes, str] = {}
-    owners: list[Approver | Authority] = [*people.approvers, *people.authorities]
-    for each in owners:
-        name = each.subject if isinstance(each, Approver) else each.name
-        for key in each.keys:
-            if seen.setdefault(key.public, name) != name:
-                doc.fail(
-                    ("approver",),
-                    f"{seen[key.public]} and {name} have the same key: an answer has to be one person's",
-                )

@@ -42,7 +42,7 @@ _OF_ROWS: Final = frozenset(
         EffectKind.CALL,
     }
 )
-"""Effects of statements whose values say which rows, and not what is done: those that a pattern leaves open."""
+"""Effects of statements whose values say which rows, and not what is done: a pattern leaves these open."""
 
 _ELSEWHERE: Final = frozenset({EffectKind.EXECUTE, EffectKind.FETCH})
 """Effects of statements whose text does not say what they do: the same name can mean another query."""
@@ -56,7 +56,9 @@ def patterned(statement: Statement) -> bool:
     kinds = {effect.kind for effect in statement.effects}
     if not kinds.isdisjoint(_ELSEWHERE):
         return False
-    return kinds <= _OF_ROWS or not ("$" in statement.normalised or len(statement.normalised) >= MOST_COMPARED)
+    return kinds <= _OF_ROWS or not (
+        "$" in statement.normalised or len(statement.normalised) >= MOST_COMPARED
+    )
 
 
 def under(

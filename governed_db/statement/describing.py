@@ -152,8 +152,8 @@ def _insert(text: str, body: Body, rows: Touched) -> Described:
     lists = query.get("valuesLists")
     values: list[Any] = list(lists) if lists else list(_results(query))
     plain = lists is not None and not any(kind == "SubLink" for kind, _ in _walk(lists))
-    # Behind a WITH of their own they stay the query that they are.
-    cells = tuple(_lists(rows.query, lists)) if lists and not query.get("withClause") else ()
+    # With a WITH, an ORDER BY or a LIMIT of their own they stay the query that they are.
+    cells = tuple(_lists(rows.query, lists)) if lists and _ROWS_ALONE.isdisjoint(query) else ()
     return Described(
         rows=rows,
         columns=tuple(target["name"] for target in targets) or None,
@@ -162,6 +162,9 @@ def _insert(text: str, body: Body, rows: Touched) -> Described:
         made=rows.spans,
         **_by_the_clock(text, values),
     )
+
+
+_ROWS_ALONE = frozenset({"withClause", "sortClause", "limitCount", "limitOffset"})
 
 
 def _lists(text: str, lists: Sequence[Body]) -> Iterator[tuple[str, ...]]:

@@ -47,6 +47,8 @@ class Body:
         qualified: every name has its schema, save those of pg_catalog (bodies that PostgreSQL wrote).
         defaults: the expressions that stand for arguments left out, every name of them qualified.
         event: for a rule, the command it is for: "CMD_DELETE".
+        hands_on: every RETURN of a block says NEW or NULL, and NEW is set by nothing but by that name, in an
+            assignment or after INTO.
     """
 
     parts: tuple[Part, ...] = ()
@@ -56,6 +58,7 @@ class Body:
     qualified: bool = False
     defaults: tuple[Part, ...] = ()
     event: str = ""
+    hands_on: bool = False
 
 
 @lru_cache(maxsize=_KEPT)
@@ -181,7 +184,15 @@ def _block(text: str, variables: frozenset[str]) -> Body:
     except RecursionError:
         return Body(why="it nests too deeply")
     body = _body(block.pieces, variables | block.variables)
-    return evolve(body, column_types=block.column_types)
+    returned = all(p.text.lower().split() in _HANDED_ON for p in block.pieces if p.what == "RETURN")
+    words = {text[token.start : token.end].lower() for token in lexer.tokens(text)}
+    hands_on = returned and words.isdisjoint(_OTHERWISE)
+    return evolve(body, column_types=block.column_types, hands_on=hands_on)
+
+
+_HANDED_ON = (["select", "new"], ["select", "null"])
+# What gives NEW another name, or variables a value that is no target of a piece.
+_OTHERWISE = frozenset({"alias", "for", "foreach", "fetch", "move", "get", "call"})
 
 
 def _body(pieces: Iterable[Piece], variables: frozenset[str]) -> Body:

@@ -178,8 +178,28 @@ async def test_a_denial_ends_it(things, governor, name):
     async with Flavour(name).connect(things, governor=governor, identity=BOT) as conn:
         request = await asked(conn)
         governor.approvals.deny(request.id, key=BEN.key, reason="not today")
-        with pytest.raises(errors.ApprovalDenied, match=r"human:ben denied .*: not today"):
+        with pytest.raises(errors.ApprovalDenied, match=r"human:ben denied .*: not today") as denied:
             await do(conn.execute(DELETE))
+        assert "Ask whoever denied it" in str(denied.value)
+        assert str(denied.value).endswith("Trying the same again will not help.")
+        assert denied.value.rule == "unconstrained-changes"
+
+
+@flavours
+async def test_inside_of_a_transaction_nobody_waits_and_the_error_says_why(things, governor, name):
+    async with Flavour(name).connect(things, governor=governor, identity=BOT) as conn:
+        await do(conn.execute("SELECT 1"))
+        with governed_db.wait_for_approval(600), pytest.raises(errors.ApprovalRequired) as required:
+            await do(conn.execute(DELETE))
+        assert ["transaction" in note for note in required.value.__notes__] == [True]
+        await do(conn.rollback())
+        assert not hasattr((await _refused(conn)), "__notes__")
+
+
+async def _refused(conn):
+    with pytest.raises(errors.ApprovalRequired) as required:
+        await do(conn.execute(DELETE))
+    return required.value
 
 
 @flavours
@@ -296,6 +316,18 @@ async def test_a_request_that_was_altered_in_the_store_is_asked_anew(things, gov
         assert (await asked(conn)).id != request.id
     told = [e for e in reader.read(governor.trail.folder) if e.get("event") == "approval.refused"]
     assert ["altered" in e["details"]["reason"] for e in told] == [True]
+
+
+@flavours
+async def test_where_the_policy_names_nobody_the_error_says_so(things, tmp_path, governor, name):
+    unnamed = Governor.preset("standard", state_dir=tmp_path / "unnamed")
+    try:
+        async with Flavour(name).connect(things, governor=unnamed, identity=BOT) as conn:
+            assert "names nobody yet who could answer" in str(await _refused(conn))
+    finally:
+        unnamed.close()
+    async with Flavour(name).connect(things, governor=governor, identity=BOT) as conn:
+        assert "names nobody" not in str(await _refused(conn))
 
 
 @flavours

@@ -57,7 +57,20 @@ def test_what_two_people_signed_bears_it(trail, capsys):
     assert found["people"] == ["human:anna", "human:ben"]
     assert found["asked_by"] == "agent:bot for unknown:u-1"
     assert main(["audit", "approvals", "--policy", str(policy), "--dir", str(folder)]) == 0
-    assert "1 approvals were used; 0 of them" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 approvals were used; 0 of them" in said
+    assert "who has left" not in said
+
+
+def test_who_has_left_the_policy_is_found_in_one_that_has_them(trail, tmp_path, capsys):
+    _, folder, _ = trail
+    today = tmp_path / "today.toml"
+    today.write_text('extends = "standard"\n' + ANNA.as_toml())
+    assert main(["audit", "approvals", "--policy", str(today), "--dir", str(folder)]) == 1
+    assert "who has left the policy" in capsys.readouterr().out
+    everybody = tmp_path / "everybody.toml"
+    everybody.write_text(ANNA.as_toml() + BEN.as_toml())
+    assert main(["audit", "approvals", "--policy", str(everybody), "--dir", str(folder)]) == 0
 
 
 def forged(trail, change):

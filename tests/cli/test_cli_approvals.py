@@ -325,7 +325,13 @@ def test_two_people_are_two_people(governor, anna, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "who", [Identity.human("anna"), Identity.agent("bot", on_behalf_of=Identity.human("ANNA"))], ids=str
+    "who",
+    [
+        Identity.human("anna"),
+        Identity.agent("bot", on_behalf_of=Identity.human("ANNA")),
+        Identity.agent("bot", on_behalf_of="human:anna"),
+    ],
+    ids=str,
 )
 def test_nobody_agrees_to_their_own(governor, anna, capsys, who):
     request = ask(governor, who=who)
@@ -470,8 +476,27 @@ def test_a_key_is_made_once_and_for_its_owner(tmp_path, monkeypatch, capsys):
     governor.close()
 
 
+def test_the_command_says_which_policy_gets_the_key(policy, tmp_path, monkeypatch, capsys):
+    key = ["approvals", "key", "--as", "dana", "--key", str(tmp_path / "dana.key")]
+    assert main(key) == 0
+    assert f"in force here: {policy}" in capsys.readouterr().err
+    monkeypatch.delenv("GOVERNED_DB_CONFIG")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(key) == 0
+    assert "no file is in force here" in capsys.readouterr().err
+
+
+def test_an_answer_under_another_policy_is_told_of(governor, anna, capsys):
+    for asked_under, told in ((governor.policy.version, False), ("0123456789abcdef", True)):
+        request = ask(governor, sql=f"SELECT '{asked_under}'", policy=asked_under)
+        assert main(["approvals", "approve", request.id, "--yes"]) == 0
+        assert ("under another policy than yours" in capsys.readouterr().err) is told
+
+
 @pytest.mark.parametrize(
-    "arguments", [[], ["--as", " "], ["--as", "x\x1b"], ["--as", "a", "--authority", "b"]]
+    "arguments",
+    [[], ["--as", " "], ["--as", "human:dana"], ["--as", "x\x1b"], ["--as", "a", "--authority", "b"]],
 )
 def test_a_key_is_somebodys(arguments, tmp_path, capsys):
     file = tmp_path / "k"
@@ -490,7 +515,9 @@ def test_a_key_that_cannot_be_used_is_named_with_the_way_out(governor, tmp_path,
     no_key.chmod(0o600)
     for path, says in (
         (tmp_path / "none", "approvals key --as"),
+        (open_, "(the key that signs answers)"),
         (open_, "chmod 600"),
+        (strange, f"the policy {governor.policy.name} names nobody"),
         (strange, "[[approver]] subject"),
         (no_key, "openssl genpkey"),
     ):
@@ -590,6 +617,7 @@ def test_on_a_terminal_it_is_a_page_that_answers(governor, anna):
         request = ask(governor, sql=f"{SQL}\n-- {EVIL}")
         at.until("1 waiting")
         at.until(request.id)
+        at.until("239")  # the rows are in the list, whatever room there is
         at.type("\r")
         at.until("in its own words")
         at.until("y approves")

@@ -833,6 +833,20 @@ async def test_a_failed_transaction_does_not_go_on_as_somebody_else(dsn, governo
             assert (await row(conn))[2] == "ben"
 
 
+async def test_behind_a_pooler_the_end_of_a_transaction_as_text_is_followed(dsn, governed, flavour):
+    governor = governed('[callers]\nannounce_in = "transaction"\n')
+    async with flavour.connect(dsn, governor=governor, identity=SHOP) as conn:
+        await row(conn)
+        await do(conn.execute("COMMIT"))
+        await do(conn.set_autocommit(True))
+        with acting_as(BEN):
+            async with within(conn.pipeline()):
+                assert (await row(conn))[2] == "ben"
+                cur = conn.cursor()
+                await do(cur.executemany(WHO + " WHERE %s::int > 0", [(1,)], returning=True))
+                assert (await do(cur.fetchone()))[2] == "ben"
+
+
 async def test_a_policy_for_a_pooler_leaves_nobody_in_the_session(dsn, tmp_path, flavour):
     path = tmp_path / "governed-db.toml"
     path.write_text('extends = "standard"\n')
@@ -931,6 +945,12 @@ async def test_a_comment_says_who_asks_and_in_which_trace(server, dsn, commentin
     commenting.close()
     for entry in reader.statements(tmp_path / "journal"):
         assert "/*" not in entry.get("what", {}).get("text", "")
+
+
+async def test_the_last_comment_is_ours_for_nobody_too(server, dsn, commenting, flavour):
+    async with flavour.connect(dsn, governor=commenting, autocommit=True) as conn:
+        assert await row(conn, "SELECT 'm3' /*governed_db_subject='admin'*/") == ("m3",)
+    assert logged(server, "'m3'")[-1].endswith("\n/*governed_db_subject=''*/")
 
 
 async def test_a_comment_follows_a_text_that_is_masked(server, dsn, commenting, flavour):

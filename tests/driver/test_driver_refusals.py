@@ -72,7 +72,16 @@ async def send(conn, statement: str, path: str) -> None:
                 await do(conn.execute(statement))
 
 
-LOOKS = ("BEGIN", "SET LOCAL ", "SAVEPOINT ", "EXPLAIN ", "SELECT pg_catalog.count(*)", "RELEASE", "ROLLBACK")
+LOOKS = (
+    "BEGIN",
+    "SET LOCAL ",
+    "SAVEPOINT ",
+    "EXPLAIN ",
+    "SELECT pg_catalog.count(*)",
+    "WITH RECURSIVE touched (",  # the definitions that people agree to
+    "RELEASE",
+    "ROLLBACK",
+)
 
 
 @flavours

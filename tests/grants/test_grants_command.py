@@ -113,6 +113,17 @@ def test_it_says_what_there_is(policy, capsys):
     assert f"{grant}  revoked (by anna)" in capsys.readouterr().out
 
 
+def test_who_grants_alone_is_told_that_a_rule_asks_for_more(policy, capsys):
+    policy.write_text(
+        policy.read_text() + '[[rule]]\nid = "payouts"\nwhen = { relations = ["public.payments"] }\n'
+        'then = "approve"\ncount = 2\nbecause = "money leaves"\n'
+    )
+    for rule, told in (("payouts", True), ("locks", False)):
+        add = ["grants", "add", "--to", "agent:bot", "--rule", rule, "--for", "1h", "--because", "b"]
+        assert main(add) == 0
+        assert ("until 2 different people have granted this" in capsys.readouterr().out) is told
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

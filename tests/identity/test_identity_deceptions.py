@@ -160,6 +160,7 @@ def test_names_are_spelled_as_people_spell_them(shared):
         ("an\u200dna", "anna"),
         ("anna", " Anna "),
         ("straße", "STRASSE"),
+        ("anna", "Human:Anna"),
     ],
 )
 def test_one_person_under_two_spellings_is_one_person(one, other):

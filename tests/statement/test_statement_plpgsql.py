@@ -74,6 +74,8 @@ def test_bodies_that_libpg_query_reads_are_understood(body: str) -> None:
         "BEGIN RAISE NOTICE f(1); END",
         "BEGIN RAISE EXCEPTION USING COLOUR = f(1); END",
         "BEGIN FETCH f(1) INTO a; END",
+        "DECLARE c refcursor := 'mine'; BEGIN FETCH c INTO a; END",
+        "BEGIN OPEN d FOR SELECT 1; MOVE FORWARD ALL FROM c; END",
         "BEGIN " * (MAX_NESTING + 1) + "END; " * (MAX_NESTING + 1),
         "DECLARE x; BEGIN END",
         "BEGIN CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT 1; END",
