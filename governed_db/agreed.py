@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from psycopg.abc import PQGen
 
 from governed_db import refusals
-from governed_db.approval.desk import Standing
 from governed_db.approval.request import ApprovalRequest, Question
+from governed_db.approval.standing import Standing
 from governed_db.asked import question
 from governed_db.errors import ApprovalDenied, ApprovalsUnavailable, GovernanceError
 from governed_db.identity.model import Identity

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from governed_db.approval.answer import ApproverKey, SignedAnswer, sign_answer
 from governed_db.approval.people import EXPIRED, Person, may_not_answer, not_valid, same_person
@@ -24,6 +24,7 @@ from governed_db.approval.request import (
     plain_identity,
     same_question,
 )
+from governed_db.approval.standing import Standing, weigh
 from governed_db.approval.store import Filed, Store, StoreUnavailable, View
 from governed_db.errors import ApprovalsUnavailable, GovernanceError
 from governed_db.identity.model import Identity
@@ -49,33 +50,6 @@ MOST_BLIND = 30.0
 """Seconds for which nobody looks at most. Nothing is granted meanwhile."""
 
 _KEPT = 10_000  # requests and answers that are remembered; some 100 bytes each
-
-
-@frozen(kw_only=True)
-class Standing:
-    """How a request stands.
-
-    Attributes:
-        request: what was asked.
-        granted: those who have agreed, distinct, whose word holds now.
-        denied: who has said no, if anybody has, with the reason in ``because``.
-        expires: until when what was agreed to holds; ``None`` where nobody has answered.
-        ignored: answers that do not count, and why not.
-        answers: those that count.
-    """
-
-    request: ApprovalRequest
-    granted: tuple[Person, ...] = ()
-    denied: Person | None = None
-    because: str = ""
-    expires: datetime | None = None
-    ignored: tuple[tuple[SignedAnswer, str], ...] = ()
-    answers: tuple[SignedAnswer, ...] = ()
-
-    @property
-    def agreed(self) -> bool:
-        """Whether as many people have agreed as have to, and nobody has said no."""
-        return self.denied is None and len(self.granted) >= self.request.needed
 
 
 @define(eq=False)
@@ -175,37 +149,7 @@ class Desk:
 
     def stands(self, filed: Filed, now: datetime) -> Standing:
         """Weigh the answers to a request. No I/O."""
-        request = filed.request
-        counted: list[tuple[SignedAnswer, Person]] = []
-        ignored: list[tuple[SignedAnswer, str]] = []
-        for signed in filed.answers:
-            person, why = not_valid(signed, request, self.settings.people, now)
-            if person is None:
-                ignored.append((signed, why))
-            else:
-                counted.append((signed, person))
-        no = next(((s, p) for s, p in counted if not s.answer.granted), None)
-        if no is not None:
-            signed, person = no
-            return Standing(
-                request=request,
-                denied=person,
-                because=signed.answer.reason,
-                expires=signed.answer.expires,
-                ignored=tuple(ignored),
-                answers=(signed,),
-            )
-        distinct: list[tuple[SignedAnswer, Person]] = []
-        for signed, person in counted:
-            if not any(same_person(person.identity, other.identity) for _, other in distinct):
-                distinct.append((signed, person))
-        return Standing(
-            request=request,
-            granted=tuple(person for _, person in distinct),
-            expires=min((s.answer.expires for s, _ in distinct), default=None),
-            ignored=tuple(ignored),
-            answers=tuple(signed for signed, _ in distinct),
-        )
+        return weigh(filed, self.settings.people, now)
 
     def claim(self, standing: Standing, *, by: str) -> bool:
         """Take what was agreed to, once; return whether it is ours.

@@ -23,7 +23,7 @@ from slack_sdk.webhook import WebhookClient
 
 from governed_db.approval import secret as secrets
 from governed_db.approval.answer import ApproverKey
-from governed_db.approval.desk import Desk, Standing
+from governed_db.approval.desk import Desk
 from governed_db.approval.notifier import NotReady
 from governed_db.approval.people import Approver, Authority
 from governed_db.approval.slack_message import (
@@ -38,6 +38,7 @@ from governed_db.approval.slack_message import (
     text_of,
 )
 from governed_db.approval.slack_post import SDK_LOG, TOKEN, client, undelivered
+from governed_db.approval.standing import Standing
 from governed_db.errors import GovernanceError
 from governed_db.policy.settings import NOTIFY_TIMEOUT, SLACK_API, NotifySettings
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC
 from typing import Any, Final
 
-from governed_db.approval.desk import Standing
 from governed_db.approval.request import ApprovalRequest
 from governed_db.approval.shown import cell, in_line, visible
+from governed_db.approval.standing import Standing
 
 MAX_SECTION: Final = 3000
 """Characters of a section's text, as Slack counts them: escaped."""

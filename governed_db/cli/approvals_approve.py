@@ -11,7 +11,7 @@ from governed_db.cli.common import clean
 
 if TYPE_CHECKING:
     from governed_db.approval import ApprovalRequest, ApproverKey, Person
-    from governed_db.approval.desk import Standing
+    from governed_db.approval.standing import Standing
     from governed_db.approval.store import Filed
     from governed_db.governor import Governor
     from governed_db.identity import Identity

@@ -10,9 +10,9 @@ from governed_db.cli.common import clean
 
 if TYPE_CHECKING:
     from governed_db.approval import ApprovalRequest
-    from governed_db.approval.desk import Standing
     from governed_db.approval.effect import ChangedRow, Effect
     from governed_db.approval.people import Person
+    from governed_db.approval.standing import Standing
     from governed_db.approval.store import Filed
     from governed_db.identity import Identity
 

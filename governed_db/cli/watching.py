@@ -16,7 +16,7 @@ from rich.text import Text
 from governed_db.cli import requests
 
 if TYPE_CHECKING:
-    from governed_db.approval.desk import Standing
+    from governed_db.approval.standing import Standing
     from governed_db.approval.store import Filed
 
 UP: Final = "\x1b[A"

@@ -477,6 +477,79 @@ def test_no_value_is_anywhere_but_in_the_request(shop, clear):
 # -- what can be asked, and by whom
 
 
+STYLES = {
+    "extra_float_digits": ("-14", "SELECT 1414.21356::float8", "1414.21356"),
+    "datestyle": ("SQL, DMY", "SELECT DATE '2024-02-01'", "2024-02-01"),
+    "bytea_output": ("escape", "SELECT '\\x6162'::bytea", "\\x6162"),
+}
+
+
+@flavours
+@pytest.mark.parametrize("autocommit", [True, False])
+async def test_a_session_does_not_say_how_people_read_values(shop, bare, governor, name, autocommit):
+    """Callers may set these; a float of which one digit is shown is another for people."""
+    bare.execute(
+        "DROP TABLE IF EXISTS written; CREATE TABLE written (id int PRIMARY KEY, f float8, d date, b bytea)"
+    )
+    bare.execute("INSERT INTO written VALUES (1, 0, '2024-01-31', '')")
+    sql = "UPDATE written SET f = 1414.21356, d = '01/02/2024', b = '\\x6162' WHERE id = 1"
+    now = "SELECT " + ", ".join(f"current_setting('{style}')" for style in STYLES)
+    async with Flavour(name).connect(shop, governor=governor, identity=BOT, autocommit=autocommit) as conn:
+        for style, (value, _, _) in STYLES.items():
+            await do(conn.execute(f"SET {style} = {value}"))
+        request, _ = await asked(conn, "", sql)
+        assert request.effect.shown[0].after == tuple(plain for _, _, plain in STYLES.values())
+        agree(governor, request)
+        assert (await do(conn.execute(sql))).rowcount == 1
+        # What the caller has set is as it was.
+        assert await do((await do(conn.execute(now))).fetchone()) == tuple(v for v, _, _ in STYLES.values())
+        with pytest.raises(errors.StatementBlocked, match="how this session writes"):
+            await do(conn.execute("UPDATE goods SET label = 1414.21356::float8::text WHERE id = 1"))
+        await do(conn.rollback())
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "1 / (SELECT score - {} FROM people WHERE name = 'Ada')",
+        "(SELECT p.score FROM people AS p WHERE p.score < {} + 2)",
+    ],
+)
+def test_whether_rows_can_be_shown_says_nothing_of_what_may_not_be_read(shop, bare, tmp_path, expression):
+    """An error while people's rows are looked up would answer a question that nobody has agreed to."""
+    governor = of(
+        POLICY
+        + """[[rule]]
+id = "scores"
+when = { effects = ["select"], relations = ["public.people"] }
+then = "approve"
+binds = "effect"
+because = "scores are asked for"
+""",
+        tmp_path,
+    )
+    told = []
+    with governed_db.connect(shop, governor=governor, identity=BOT, autocommit=True) as conn:
+        for number in (0, 1):
+            sql = f"UPDATE goods SET price = {expression.format(number)} WHERE id = 1"
+            with pytest.raises(errors.ApprovalRequired) as waiting:
+                conn.execute(sql)
+            request = waiting.value.request
+            told.append((request.rows, request.ceiling, request.cost, request.effect))
+        assert told == [(None, None, None, None)] * 2
+        # The one that cannot be shown cannot run either.
+        failed = next(
+            r for r in governor.approvals.pending() if governor.approvals.get(r.id).request.effect is None
+        )
+        agree(governor, failed)
+        with pytest.raises(errors.StatementBlocked, match="shows none"):
+            conn.execute(f"UPDATE goods SET price = {expression.format(1)} WHERE id = 1")
+        # Who may read it all is told what is wrong.
+        with pytest.raises(errors.StatementBlocked, match="22012"):
+            conn.execute("UPDATE goods SET price = 1 / (id - 1) WHERE id = 1")
+    governor.close()
+
+
 def test_no_more_rows_than_people_read(shop, governor):
     with governed_db.connect(shop, governor=governor, identity=BOT, autocommit=True) as conn:
         with pytest.raises(errors.StatementBlocked, match="more than 8 rows") as refused:

@@ -20,7 +20,7 @@ from governed_db import Identity
 from governed_db.approval import slack_message
 from governed_db.approval.answer import ApproverKey, sign_answer
 from governed_db.approval.courier import Courier
-from governed_db.approval.desk import Desk, Standing
+from governed_db.approval.desk import Desk
 from governed_db.approval.desk_server import DeskServer
 from governed_db.approval.effect import ChangedRow, Effect
 from governed_db.approval.notifier import Undelivered
@@ -29,6 +29,7 @@ from governed_db.approval.request import ask
 from governed_db.approval.slack import SlackApp
 from governed_db.approval.slack_post import SlackNotifier
 from governed_db.approval.sqlite import SQLiteStore
+from governed_db.approval.standing import Standing
 from governed_db.errors import AuditUnavailable
 from governed_db.policy.settings import ApprovalSettings, NotifySettings
 from tests.approval.receiving import PATIENCE, TOKEN, post, question, receiver
