@@ -17,8 +17,7 @@ class Person:
         names = ", ".join(f'"{group}"' for group in sorted(self.approver.groups))
         groups = f"groups = [{names}]\n" if names else ""
         return (
-            f'[[approver]]\nsubject = "{self.approver.subject}"\n{groups}'
-            f'keys = ["{self.key.public.text}"]\n'
+            f'[[approver]]\nsubject = "{self.approver.subject}"\n{groups}keys = ["{self.key.public.text}"]\n'
         )
 
 

@@ -482,11 +482,13 @@ class Desk:
         try:
             return question()
         except StoreUnavailable as error:
+            remedy = error.remedy or "try again when the store of approvals can be reached"
+            again = "" if error.retryable else " Trying the same again will not help."
             raise ApprovalsUnavailable(
                 f"{str(error).rstrip('.')}; what people have to agree to does not run while nobody can be"
-                " asked",
+                f" asked [rule approval.store]. {remedy[:1].upper()}{remedy[1:].rstrip('.')}.{again}",
                 rule="approval.store",
-                remedy=error.remedy or "try again when the store of approvals can be reached",
+                remedy=remedy,
                 retryable=error.retryable,
             ) from None
 

@@ -43,6 +43,9 @@ texts = st.text(max_size=400) | st.sampled_from(
 )
 
 
+BOT = Identity.agent("bot")
+
+
 def made(who: Identity, **more):
     reckoned = {key: more.pop(key) for key in ("rows", "cost", "ceiling", "effect") if key in more}
     return ask(question("x", **{"requester": who, **more}), who, lasts=HOUR, **reckoned)
@@ -110,6 +113,17 @@ def test_text_stays_text(data):
     check(slack_message.blocks_of(request, standing))
 
 
+def test_a_value_is_no_null_and_no_row():
+    rows = (
+        ChangedRow(key=("1",), before=("NULL",), after=(None,)),
+        ChangedRow(key=("2",), before=("x\nid = 3: a = 1",), after=("",)),
+    )
+    effect = Effect(digest="d", salt="s", rows=2, relation="t", key=("id",), columns=("a",), shown=rows)
+    shown = json.dumps(slack_message.blocks_of(made(BOT, rows=2, effect=effect)))
+    assert "id = 1: a = 'NULL' -&gt; a = NULL" in shown
+    assert "id = 2: a = x\\\\u000aid = 3: a = 1 -&gt; a = ''" in shown
+
+
 def actions(request) -> list[str]:
     blocks = slack_message.blocks_of(request)
     check(blocks)
@@ -117,7 +131,6 @@ def actions(request) -> list[str]:
 
 
 BOTH = [slack_message.APPROVE, slack_message.DENY]
-BOT = Identity.agent("bot")
 
 
 @pytest.mark.parametrize("length", [10, 2900, 3100, 7900])

@@ -853,7 +853,7 @@ class TestWhoMayWhat:
         assert approver.add_grant("g", b"note", expires=NOW + HOUR)
         no = refused(lambda: approver.file(request(), now=NOW, most=5))
         assert "does not let" in str(no)
-        assert "approvals init --print" in no.remedy
+        assert "approvals init --application" in no.remedy
         (notice, other) = app.due(now=NOW, lease=1)
         app.again(notice, at=NOW)
         app.told(other)

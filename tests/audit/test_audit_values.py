@@ -47,7 +47,9 @@ def _records(state_dir: Path) -> list[dict[str, Any]]:
     return [
         e
         for e in read(state_dir / "journal")
-        if e["kind"] == "intent" and e["may"]["rule"] != "governed_db.catalog" and "billing" in str(e["who"])
+        if e["kind"] == "intent"
+        and not e["may"]["rule"].startswith(("governed_db.", "driver."))
+        and "billing" in str(e["who"])
     ]
 
 
