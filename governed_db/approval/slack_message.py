@@ -184,6 +184,8 @@ def _body(request: ApprovalRequest) -> tuple[list[Block], bool]:
     parts = [("Statement", request.question.sql or request.statement)]
     if request.question.values:
         parts.append(("Values", "\n".join(request.question.values)))
+    if request.question.binds == "effect" and request.effect is None:
+        parts.append(("Rows", "cannot be shown here: where it writes, it is refused when it runs"))
     if request.effect is not None:
         parts.append((f"Rows of {_line(request.effect.relation)}", "\n".join(_effect(request))))
     blocks: list[Block] = []

@@ -189,6 +189,8 @@ def who_can(request: ApprovalRequest) -> str:
 
 def bound(request: ApprovalRequest) -> str:
     """Return what an answer is about."""
+    if request.question.binds == "effect" and request.effect is None:
+        return "rows that cannot be shown here: where it writes, it is refused when it runs, whoever agrees"
     if request.question.binds == "effect":
         return "these very rows: where one has changed when it runs, it is rolled back and asked about anew"
     return "this text with these values, by this caller; the rows may be others when it runs"

@@ -568,8 +568,8 @@ async def test_a_name_that_the_client_encoding_cannot_carry_is_refused(
 @pytest.fixture(scope="module")
 def latin(dsn: str) -> str:
     with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-    return make_conninfo(dsn, dbname="latin")
+        conn.execute("CREATE DATABASE announced_latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    return make_conninfo(dsn, dbname="announced_latin")
 
 
 async def test_a_name_that_the_database_cannot_hold_is_refused(latin, governor, flavour, autocommit):

@@ -199,7 +199,7 @@ LIKE = {"fingerprint": "0" * 16, "rows": 10}
         # Without a database nobody knows which schema a bare name means.
         (RULE | {"on": ["public.things"]}, "LOCK TABLE things", False),
         (RULE | {"database": "shop"}, LOCK, False),
-        (RULE | {"starts": NOW + timedelta(minutes=5)}, LOCK, False),
+        (RULE | {"starts": NOW + timedelta(minutes=45)}, LOCK, False),
         ({"rules": ["locks", "truncate"]}, "LOCK TABLE public.things; TRUNCATE public.things", False),
         ({"rules": ["schema-changes"]}, "CREATE TABLE public.t (a int)", True),
         ({"rules": ["schema-changes"]}, "CREATE TABLE public.t AS SELECT pg_read_file('/x')", False),
