@@ -133,13 +133,13 @@ class ServerProcess:
     def _failure(self, what: str) -> ServerError:
         return ServerError("\n".join([what, *self.log().decode(errors="replace").splitlines()[-10:]]))
 
-    def log(self) -> bytes:
-        """Return all that initdb and the server wrote so far."""
+    def log(self, start: int = 0) -> bytes:
+        """Return what initdb and the server wrote so far, from the byte ``start`` on."""
         if self._log is None:
             return b""
         # pread leaves the file's position alone, which the server's processes share with us.
         descriptor = self._log.fileno()
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        return os.pread(descriptor, max(os.fstat(descriptor).st_size - start, 0), start)
 
     def end(self) -> None:
         """Stop the server and remove its folder. In a forked child: nothing, they are the parent's."""

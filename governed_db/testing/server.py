@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psycopg
 from psycopg import sql
@@ -45,6 +45,21 @@ _PREFIX = re.compile(r"\S+ \S+ UTC \[\d+\] (?:\S*@(?P<database>\S*) )?")
 _EXECUTED = re.compile(r"LOG:  (?:statement|execute [^\n:]*|execute fetch from [^\n:]*): ")
 
 
+class _Message(NamedTuple):
+    """One message of the log: of which database (``None``: the server's own), and what was run, if it says."""
+
+    text: str
+    database: str | None
+    statement: str | None
+
+    @classmethod
+    def of(cls, text: str) -> _Message:
+        prefix = _PREFIX.match(text)
+        body = text if prefix is None else text[prefix.end() :]
+        found = _EXECUTED.match(body)
+        return cls(text, prefix and prefix["database"], body[found.end() :] if found else None)
+
+
 class EmbeddedPostgres:
     """One server with its own data, in a temporary folder.
 
@@ -75,6 +90,8 @@ class EmbeddedPostgres:
             **(settings or {}),
         }
         self._process: process.ServerProcess | None = None
+        self._messages: list[_Message] = []
+        self._read = 0  # bytes of the log
         self._remove: weakref.finalize[Any, Any] | None = None
 
     @property
@@ -108,6 +125,7 @@ class EmbeddedPostgres:
                 raise ServerError(f"the programs in {programs} cannot be run: {error}") from error
             raise
         self._process = running
+        self._messages, self._read = [], 0
         return self
 
     def stop(self) -> None:
@@ -159,22 +177,35 @@ class EmbeddedPostgres:
 
         A message is one item, however many lines its text has; DETAIL, HINT and STATEMENT are messages.
         """
-        text = self._running.log().decode("utf-8", errors="surrogateescape")
-        messages: list[str] = []
-        for line in text.split("\n"):
+        self._read_log()
+        return [each.text for each in self._messages if database is None or each.database == database]
+
+    def _read_log(self) -> None:
+        """Take in what was logged since the last time: a log of a long run is large."""
+        fresh = self._running.log(self._read)
+        whole = fresh[: fresh.rfind(b"\n") + 1]  # a line that is being written waits
+        self._read += len(whole)
+        lines: list[str] = []
+        for line in whole.decode("utf-8", errors="surrogateescape").split("\n"):
             # PostgreSQL starts every further line of a message with a tab.
-            if line.startswith("\t") and messages:
-                messages[-1] += "\n" + line[1:]
+            if line.startswith("\t") and (lines or self._messages):
+                lines = lines or [self._messages.pop().text]
+                lines.append(line[1:])
             elif line:
-                messages.append(line)
-        if database is None:
-            return messages
-        return [m for m in messages if (p := _PREFIX.match(m)) and p["database"] == database]
+                if lines:
+                    self._messages.append(_Message.of("\n".join(lines)))
+                lines = [line]
+        if lines:
+            self._messages.append(_Message.of("\n".join(lines)))
 
     def statements(self, database: str | None = None) -> list[str]:
         """Return the text of every statement run so far, in order; needs ``log_statements=True``.
 
         PREPARE by protocol does not appear (PostgreSQL logs no Parse), what it prepared does when it runs.
         """
-        bodies = (_PREFIX.sub("", message, count=1) for message in self.log_lines(database))
-        return [body[found.end() :] for body in bodies if (found := _EXECUTED.match(body))]
+        self._read_log()
+        return [
+            each.statement
+            for each in self._messages
+            if each.statement is not None and (database is None or each.database == database)
+        ]

@@ -887,7 +887,9 @@ class TestWhoMayWhat:
     def test_a_database_that_cannot_hold_every_text(self, dsn):
         with psycopg.connect(dsn, autocommit=True) as conn:
             conn.execute("CREATE DATABASE stores_latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'")
-        assert "not in UTF-8" in str(refused(lambda: installing.install(make_conninfo(dsn, dbname="stores_latin"))))
+        assert "not in UTF-8" in str(
+            refused(lambda: installing.install(make_conninfo(dsn, dbname="stores_latin")))
+        )
 
     def test_a_role_that_is_not_there(self, server):
         dsn = server.create_database("no_role")

@@ -428,3 +428,29 @@ async def test_a_store_that_is_put_back_gives_nothing_out_twice(things, governor
         assert (await asked(conn)).id != request.id
     told = [e for e in reader.read(governor.trail.folder) if e.get("event") == "approval.refused"]
     assert ["put back" in e["details"]["reason"] for e in told] == [True]
+
+
+class Slow:
+    """A store that answers when somebody on the event loop lets it."""
+
+    def __init__(self, store):
+        self.store = store
+        self.asked, self.let = threading.Event(), threading.Event()
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def find(self, digest, *, now):
+        self.asked.set()
+        assert self.let.wait(20), "the event loop was held up"
+        return self.store.find(digest, now=now)
+
+
+async def test_a_slow_store_does_not_hold_up_the_event_loop(things, governor):
+    slow = governor.approvals.store = Slow(governor.approvals.store)
+    async with Flavour("async").connect(things, governor=governor, identity=BOT) as conn:
+        call = asyncio.create_task(asked(conn))
+        while not slow.asked.is_set():
+            await asyncio.sleep(0.01)
+        slow.let.set()
+        assert (await call).summary
