@@ -46,7 +46,7 @@ _EXECUTED = re.compile(r"LOG:  (?:statement|execute [^\n:]*|execute fetch from [
 
 
 class _Message(NamedTuple):
-    """One message of the log: of which database (``None``: the server's own), and what was run, if it says."""
+    """One message of the log: of which database (``None``: the server's own), and what was run, if so."""
 
     text: str
     database: str | None
