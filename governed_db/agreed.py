@@ -16,6 +16,7 @@ from governed_db.identity.model import Identity
 from governed_db.policy.model import Decision, Verdict
 from governed_db.refusing import refuse
 from governed_db.run import Call, Known
+from governed_db.statement import EffectKind
 from governed_db.statement.describing import Undescribed
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def agreed(
     try:
         standing = yield from seat.elsewhere(partial(desk.standing, asking))
         if standing is not None and standing.agreed:
-            if (yield from _taken(standing, seat)):
+            if (yield from _taken(call, caller, known, decision, standing, seat)):
                 return agreed_to(decision, standing), standing.request
             standing = None  # somebody else has taken it: this call needs an approval of its own
         if standing is not None and standing.denied is not None:
@@ -74,12 +75,26 @@ def agreed(
     refuse(call, caller, known, decision, seat, request)
 
 
-def _taken(standing: Standing, seat: Seat) -> PQGen[bool]:
+def _uncountable(call: Call, known: Known, request: ApprovalRequest) -> bool:
+    """Return whether the rows of an approved write could not be held to what people were told of."""
+    if not (call.streams or call.copies) or not known.writes:
+        return False
+    if any(effect.kind is EffectKind.COPY_FROM for effect in known.statement.effects):
+        return False
+    return request.ceiling is not None or request.effect is not None
+
+
+def _taken(
+    call: Call, caller: Identity, known: Known, decision: Decision, standing: Standing, seat: Seat
+) -> PQGen[bool]:
     """Take what was agreed to; return whether it is this call's.
 
     Raises:
+        StatementBlocked: on this way nobody could hold the call to it; it is not used up.
         Moved: what the call was judged by is not what there is now.
     """
+    if _uncountable(call, known, standing.request):
+        refuse(call, caller, known, refusals.uncountable(decision), seat, None)
     if not (yield from seat.is_still()):
         raise Moved
     return (yield from seat.elsewhere(partial(seat.governor.approvals.claim, standing, by=seat.id)))

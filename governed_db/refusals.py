@@ -77,6 +77,18 @@ def otherwise(decision: Decision, what: str) -> Decision:
     )
 
 
+def uncountable(decision: Decision) -> Decision:
+    """Block: people have agreed up to so many rows, and on this way nobody could count them first."""
+    return decision.replace(
+        verdict=Verdict.BLOCK,
+        rule="approval.uncountable",
+        reason="people have agreed to it up to so many rows, and stream() and copy() cannot count the rows a"
+        " write touches before they are handed out",
+        remedy="use execute(); what people have agreed to is not used up",
+        retryable=False,
+    )
+
+
 def many(decision: Decision, error: GovernanceError) -> Decision:
     """Block: the caller has asked people about so much that nobody is asked more."""
     return decision.replace(

@@ -44,6 +44,7 @@ class Call:
     # its place among them.
     parts: Sequence[Known] = field(default=(), repr=False)
     order: Sequence[int] = field(default=(), repr=False)
+    streams: bool = False  # through stream(): rows are handed out before it has ended
 
 
 @define(eq=False)

@@ -104,7 +104,9 @@ class GovernedCursor(_Cursor):
         if type(pgq.query) is not bytes:
             # A subclass could read one way to us and lie another way on the wire.
             pgq.query = bytes(memoryview(pgq.query))
-        call = Call(pgq.query, pgq.types, pgq.params, copies=copies, formats=pgq.formats)
+        call = Call(
+            pgq.query, pgq.types, pgq.params, copies, streams=self._state.streams, formats=pgq.formats
+        )
         if not seat.governor.enforce:
             run = pipeline.watch(call, seat)
             seat.governor.trail.intent(run, seat)

@@ -14,7 +14,7 @@ import governed_db
 from governed_db import Governor, Identity, errors
 from governed_db.audit import reader
 from tests.approvers import ANNA, BEN
-from tests.flavours import Flavour, do, within
+from tests.flavours import Flavour, do, each, within
 
 flavours = pytest.mark.parametrize("name", ["sync", "async"])
 BOT = Identity.agent("bot", on_behalf_of=Identity.human("u-1"), session="s-1", tool_call="c-1")
@@ -454,3 +454,17 @@ async def test_a_slow_store_does_not_hold_up_the_event_loop(things, governor):
             await asyncio.sleep(0.01)
         slow.let.set()
         assert (await call).summary
+
+
+@flavours
+async def test_a_stream_does_not_use_up_what_it_cannot_keep_to(things, governor, name):
+    returning = "DELETE FROM things RETURNING id"
+    async with Flavour(name).connect(things, governor=governor, identity=BOT) as conn:
+        request = await asked(conn, returning)
+        agree(governor, request)
+        with pytest.raises(errors.StatementBlocked, match=r"[Uu]se execute") as refused:
+            async for _ in each(conn.cursor().stream(returning)):
+                pass
+        assert refused.value.rule == "approval.uncountable"
+        assert conn.info.transaction_status == IDLE
+        assert (await do(conn.execute(returning))).rowcount == 300
