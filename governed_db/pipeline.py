@@ -17,8 +17,9 @@ Every path by which a caller can send SQL leads through :func:`clear`, and nothi
     NOTED  run.finish()           the outcome
 
 These are generators only because the catalog (``seat.bind``) or the planner (``seat.estimate``) may have
-to be asked on the caller's own connection, or a decider elsewhere (``governor.consult``); they wait for
-nothing else, and sync and async connections drive the same ones.
+to be asked on the caller's own connection, a decider elsewhere (``governor.consult``), or the store of
+approvals and grants (``seat.elsewhere``); they wait for nothing else, and sync and async connections drive
+the same ones.
 """
 
 from __future__ import annotations

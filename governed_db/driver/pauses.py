@@ -73,6 +73,7 @@ def elsewhere(question: Callable[[], RV], *, blocking: bool) -> PQGen[RV]:
     future = _pool().submit(contextvars.copy_context().run, question)
     yield Pause(future, SECONDS)  # type: ignore[misc]  # resumed by wait()
     if not future.done():
+        future.cancel()  # what has not begun by now must not happen when nobody waits for it
         raise TookTooLong
     return future.result()
 

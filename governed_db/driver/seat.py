@@ -31,6 +31,7 @@ from governed_db.driver.commands import holds
 from governed_db.driver.estimate import Unknown
 from governed_db.driver.reckoning import Reckoning
 from governed_db.driver.timeouts import Timeouts
+from governed_db.errors import ApprovalsUnavailable
 from governed_db.identity import Identity, acting
 from governed_db.identity import standing as standing_of
 from governed_db.masking.model import OPEN, MaskPlan, Sensitivity
@@ -401,8 +402,21 @@ class Seat:
         return not isinstance(self.connection(), AsyncConnection)
 
     def elsewhere(self, question: Callable[[], Answered]) -> PQGen[Answered]:
-        """Ask something else than the server: a store. An event loop goes on meanwhile."""
-        return (yield from pauses.elsewhere(question, blocking=self.blocking()))
+        """Ask something else than the server: the store of approvals. An event loop goes on meanwhile.
+
+        Raises:
+            ApprovalsUnavailable: it has not answered in time.
+        """
+        try:
+            return (yield from pauses.elsewhere(question, blocking=self.blocking()))
+        except pauses.TookTooLong:
+            raise ApprovalsUnavailable(
+                f"the store of approvals has not answered within {pauses.SECONDS:g} s [rule approval.store]."
+                " Try again when it can be reached.",
+                rule="approval.store",
+                remedy="try again when it can be reached",
+                retryable=True,
+            ) from None
 
     def reckon(self, call: Call, known: Known, decision: Decision) -> PQGen[Reckoning]:
         """Count what ``call`` would touch, for people to judge; nothing of it runs."""

@@ -13,6 +13,8 @@ import pytest
 import governed_db
 from governed_db import Governor, Identity, errors
 from governed_db.audit import reader
+from governed_db.audit.trail import Trail
+from governed_db.driver import pauses
 from tests.approvers import ANNA, BEN
 from tests.flavours import Flavour, do, each, within
 
@@ -468,3 +470,42 @@ async def test_a_stream_does_not_use_up_what_it_cannot_keep_to(things, governor,
         assert refused.value.rule == "approval.uncountable"
         assert conn.info.transaction_status == IDLE
         assert (await do(conn.execute(returning))).rowcount == 300
+
+
+async def test_a_store_that_never_answers_refuses_and_is_not_asked_later(things, governor, monkeypatch):
+    monkeypatch.setattr(pauses, "SECONDS", 0.2)
+    slow = governor.approvals.store = Slow(governor.approvals.store)
+    try:
+        async with Flavour("async").connect(things, governor=governor, identity=BOT) as conn:
+            with pytest.raises(errors.ApprovalsUnavailable, match="has not answered") as refused:
+                await conn.execute(DELETE)
+            assert refused.value.retryable
+            assert conn.info.transaction_status == IDLE
+            assert (await (await conn.execute("SELECT 1")).fetchone()) == (1,)
+    finally:
+        slow.let.set()
+    assert not governor.approvals.pending()
+
+
+@flavours
+@pytest.mark.parametrize("autocommit", [True, False])
+async def test_a_journal_that_takes_no_more_once_it_is_taken_leaves_nothing_open(
+    things, governor, name, autocommit, monkeypatch
+):
+    intent = Trail.intent
+
+    def full(self, run, seat, **kwargs):
+        if run.approval is not None:
+            raise errors.AuditUnavailable("no space left", rule="audit.unavailable")
+        intent(self, run, seat, **kwargs)
+
+    async with Flavour(name).connect(things, governor=governor, identity=BOT, autocommit=autocommit) as conn:
+        agree(governor, await asked(conn))
+        monkeypatch.setattr(Trail, "intent", full)
+        with pytest.raises(errors.AuditUnavailable):
+            await do(conn.execute(DELETE))
+        monkeypatch.undo()
+        assert conn.info.transaction_status == IDLE
+        assert (await do((await do(conn.execute("SELECT count(*) FROM things"))).fetchone())) == (300,)
+        await do(conn.rollback())
+        await asked(conn)  # it is used up: nobody can tell any more that it was not
