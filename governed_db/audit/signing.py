@@ -103,7 +103,7 @@ def of_file(path: Path, what: str = "the key that signs the trail") -> Signer:
     try:
         data = private.read(path, 4096)
     except FileNotFoundError:
-        if os.path.lexists(path):
+        if os.path.islink(path):  # one that leads nowhere; a file may have been made just now
             raise KeyUnusable(
                 f"{path} is no regular file", remedy="move it away; if it was a key, bring that back"
             ) from None
